@@ -1,0 +1,5 @@
+_base_ = 'faster_rcnn_dla_l50_1x_coco.py'
+
+# at step 0 the backbone computes what torchvision's ResNet-50 computes
+model = dict(
+    backbone=dict(attention_init='zero', init_cfg=dict(checkpoint='torchvision://resnet50')))

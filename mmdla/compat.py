@@ -1,0 +1,18 @@
+"""The one place that works around differences between host versions."""
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
+
+
+def apply() -> None:
+    """Let ``torch.load`` read mmengine's own checkpoints.
+
+    Since torch 2.6 it refuses classes that it was not told of, and the original
+    mmengine (0.10.7) does not name those that it writes: its logging history.
+    """
+    torch.serialization.add_safe_globals([
+        HistoryBuffer, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar,
+        *(type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'int32', 'bool'))
+    ])

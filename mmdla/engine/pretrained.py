@@ -1,0 +1,122 @@
+"""Loading of backbone weights that never leaves a part of them at random unnoticed."""
+import logging
+import os
+from collections import OrderedDict
+from typing import Dict, List, Optional
+
+from mmengine.logging import print_log
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from mmdla.errors import UserError
+
+HEADS = ('fc.', 'head.')
+
+
+def read_state_dict(filename: str) -> Dict[str, Tensor]:
+    """The tensors of a checkpoint: bare or under ``state_dict``, without ``module.``.
+
+    Args:
+        filename (str): A path, or an address that mmengine knows (https://, torchvision://).
+
+    Raises:
+        UserError: If the file is missing or is no checkpoint.
+    """
+    remote = '://' in filename
+    if not remote and not os.path.isfile(filename):
+        raise UserError(f'checkpoint {filename} does not exist: check the path.')
+    try:
+        checkpoint = CheckpointLoader.load_checkpoint(filename, map_location='cpu')
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f'checkpoint {filename} cannot be read ({reason}): check that it is a '
+                        'PyTorch checkpoint, whole and reachable.') from error
+    for key in ('state_dict', 'model'):
+        if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict):
+            checkpoint = checkpoint[key]
+    tensors = isinstance(checkpoint, dict) and OrderedDict(
+        (key.removeprefix('module.'), value) for key, value in checkpoint.items()
+        if isinstance(value, Tensor))
+    if not tensors:
+        raise UserError(f'checkpoint {filename} holds no tensors: check that it is a PyTorch '
+                        'checkpoint of a model.')
+    return tensors
+
+
+def some(names: List[str], most: int = 5) -> str:
+    """The first names and how many more there are."""
+    more = f' and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(names[:most]) + more
+
+
+def mismatches(own: Dict[str, Tensor], given: Dict[str, Tensor]) -> List[str]:
+    """What keeps ``given`` from filling ``own`` whole, in words.
+
+    A norm's ``num_batches_tracked`` may be missing: old checkpoints have none.
+    """
+    missing = [k for k in own if k not in given and not k.endswith('num_batches_tracked')]
+    unknown = [k for k in given if k not in own]
+    shapes = [
+        f'{k} {tuple(given[k].shape)} instead of {tuple(own[k].shape)}' for k in own
+        if k in given and given[k].shape != own[k].shape
+    ]
+    return [
+        f'{len(names)} {what} ({some(names)})'
+        for what, names in (('missing', missing), ('unknown', unknown), ('of another shape', shapes))
+        if names
+    ]
+
+
+def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = None) -> None:
+    """Fill a backbone from a checkpoint of a backbone, classifier or detector.
+
+    Says how many tensors it took. Tensors of a classifier's head are left aside. An ordinary
+    ResNet is accepted where ``backbone.attention_init == 'zero'``, so that the network starts
+    as exactly that ResNet.
+
+    Args:
+        backbone (nn.Module): One of this package's backbones.
+        filename (str): A path, or an address that mmengine knows.
+        prefix (str, optional): Of the backbone's tensors in the file. By default 'backbone.'
+            where there are such tensors, else none.
+
+    Raises:
+        UserError: If the file is missing or unreadable, or does not fill the backbone whole.
+    """
+    if '://' not in filename and not os.path.isfile(filename):
+        raise UserError(
+            f'the backbone\'s start {filename} does not exist: pretrain it on ImageNet with this '
+            'package and put it there, name another file with --cfg-options '
+            'model.backbone.init_cfg.checkpoint=FILE, or start from torchvision\'s ResNet with '
+            'attention_init=\'zero\' (ready: configs/faster_rcnn_dla_l50_r50init_1x_coco.py).')
+    tensors = read_state_dict(filename)
+    if prefix is None:
+        prefix = 'backbone.' if any(k.startswith('backbone.') for k in tensors) else ''
+    elif prefix and not prefix.endswith('.'):
+        prefix += '.'
+    given = {
+        k.removeprefix(prefix): v for k, v in tensors.items()
+        if k.startswith(prefix) and not (prefix == '' and k.startswith(HEADS))
+    }
+    own = backbone.state_dict()
+    plain = not any('.attention.' in k for k in given)
+    if plain and backbone.attention_init == 'zero':
+        expected = {k: v for k, v in own.items() if '.attention.' not in k}
+    else:
+        expected = own
+    problems = mismatches(expected, given)
+    if problems:
+        hint = 'use the checkpoint of this depth, variant and context unit'
+        if any('mrla' in k or 'layer_attention' in k for k in tensors):
+            hint = 'it is in a released layout: convert it with tools/convert/released_to_mmdla.py'
+        elif plain and not mismatches({k: v for k, v in own.items() if '.attention.' not in k}, given):
+            hint = ('it is an ordinary ResNet of this depth: set attention_init=\'zero\' in the '
+                    'backbone to start from it')
+        raise UserError(f'checkpoint {filename} does not fit {type(backbone).__name__}-'
+                        f'{backbone.depth}, tensors {"; ".join(problems)}: {hint}.')
+    backbone.load_state_dict(given, strict=False)
+    rest = len(own) - len(expected)
+    print_log(
+        f'backbone: {sum(k in given for k in own)} of {len(own)} tensors loaded from {filename}' +
+        (f'; the other {rest}, layer attention, start at zero effect' if rest else ''),
+        'current', logging.INFO)

@@ -1,0 +1,3 @@
+from .backbones import DLAResNet, MRLAResNet
+
+__all__ = ['DLAResNet', 'MRLAResNet']

@@ -1,0 +1,3 @@
+from .layer_attention_resnet import DLAResNet, MRLAResNet
+
+__all__ = ['DLAResNet', 'MRLAResNet']
