@@ -67,6 +67,14 @@ def mismatches(own: Dict[str, Tensor], given: Dict[str, Tensor]) -> List[str]:
     ]
 
 
+def missing_start(filename: str) -> UserError:
+    return UserError(
+        f'the backbone\'s start {filename} does not exist: pretrain it on ImageNet with this '
+        'package and put it there, name another file with --cfg-options '
+        'model.backbone.init_cfg.checkpoint=FILE, or start from torchvision\'s ResNet with '
+        'attention_init=\'zero\' (ready: configs/faster_rcnn_dla_l50_r50init_1x_coco.py).')
+
+
 def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = None) -> None:
     """Fill a backbone from a checkpoint of a backbone, classifier or detector.
 
@@ -84,11 +92,7 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
         UserError: If the file is missing or unreadable, or does not fill the backbone whole.
     """
     if '://' not in filename and not os.path.isfile(filename):
-        raise UserError(
-            f'the backbone\'s start {filename} does not exist: pretrain it on ImageNet with this '
-            'package and put it there, name another file with --cfg-options '
-            'model.backbone.init_cfg.checkpoint=FILE, or start from torchvision\'s ResNet with '
-            'attention_init=\'zero\' (ready: configs/faster_rcnn_dla_l50_r50init_1x_coco.py).')
+        raise missing_start(filename)
     tensors = read_state_dict(filename)
     if prefix is None:
         prefix = 'backbone.' if any(k.startswith('backbone.') for k in tensors) else ''

@@ -6,6 +6,7 @@ inside one forward call.
 """
 from typing import Optional, Tuple
 
+import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks import DropPath

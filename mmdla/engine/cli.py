@@ -1,0 +1,53 @@
+"""What tools/train.py and tools/test.py share."""
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Callable
+
+from mmengine.config import Config, DictAction
+
+from mmdla.engine.runner import world_size
+from mmdla.errors import UserError
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('config', help='config file')
+    p.add_argument('--work-dir', help='folder for all output (default: work_dirs/CONFIG_NAME)')
+    p.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='settings that override the config, for example '
+        'optim_wrapper.optimizer.lr=0.02 train_dataloader.batch_size=2')
+    p.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    return p
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config with the command line's overrides, launcher and work_dir."""
+    if not os.path.isfile(args.config):
+        raise UserError(f'config {args.config} does not exist: see the table of configs in the '
+                        'README.')
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = args.launcher
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif not cfg.get('work_dir'):
+        cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
+    return cfg
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call ``main``; print a UserError as one sentence (once) and exit with 1."""
+    os.environ.setdefault('LOCAL_RANK', '0')
+    try:
+        main()
+    except UserError as error:
+        first = world_size() == 1 or os.environ.get('RANK', os.environ.get('SLURM_PROCID')) == '0'
+        sys.exit(f'error: {error}' if first else 1)

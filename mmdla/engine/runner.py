@@ -1,0 +1,63 @@
+"""mmengine's Runner with a readable console and distributed training on CPUs."""
+import logging
+import os
+
+import torch
+import torch.distributed as dist
+from mmengine.device import get_device
+from mmengine.dist import is_distributed
+from mmengine.logging import MMLogger
+from mmengine.model import MMDistributedDataParallel
+from mmengine.runner import Runner as MMEngineRunner
+from torch import nn
+
+from mmdla.errors import UserError
+
+FOR_THE_LOG_FILE = (
+    '\n' + '-' * 60, 'Config:\n', 'Hooks will be executed', 'Distributed training is not used',
+    'Failed to search registry', '"FileClient" will', '"HardDiskBackend" is', 'paramwise_options')
+
+
+def worth_showing(record: logging.LogRecord) -> bool:
+    """Whether a person at the console wants to see a log record."""
+    return not record.getMessage().startswith(FOR_THE_LOG_FILE)
+
+
+class Runner(MMEngineRunner):
+    """Differs from mmengine's in two things.
+
+    The environment report, the whole config and the list of hooks go to the log file only. And
+    where there is no GPU, several processes train together on CPUs (gloo).
+    """
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.addFilter(worth_showing)
+        return logger
+
+    def setup_env(self, env_cfg: dict) -> None:
+        if self.distributed and get_device() == 'cpu' and not is_distributed():
+            if self._launcher != 'pytorch':
+                raise UserError(f'launcher {self._launcher} needs GPUs: without any, '
+                                'tools/dist_train.sh and tools/dist_test.sh run on CPUs.')
+            dist.init_process_group('gloo')
+        super().setup_env(env_cfg)
+
+    def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
+        if self.distributed and get_device() == 'cpu' and model_wrapper_cfg is None:
+            return MMDistributedDataParallel(
+                module=model,
+                broadcast_buffers=False,
+                find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+        return super().wrap_model(model_wrapper_cfg, model)
+
+
+def world_size() -> int:
+    """Processes that the launcher has started."""
+    return int(os.environ.get('WORLD_SIZE', os.environ.get('SLURM_NTASKS', 1)))
+
+
+def has_gpu() -> bool:
+    return torch.cuda.is_available()

@@ -1,0 +1,33 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def requirements(name):
+    lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith('#')]
+
+
+def version():
+    scope = {}
+    exec((ROOT / 'mmdla' / 'version.py').read_text(), scope)
+    return scope['__version__']
+
+
+setup(
+    name='mmdla',
+    version=version(),
+    description='Cross-layer attention backbones (DLA, MRLA) for OpenMMLab',
+    long_description=(ROOT / 'README.md').read_text(),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    python_requires='>=3.10',
+    packages=find_packages(include=['mmdla', 'mmdla.*']),
+    # configs and tools travel in mmdla/.mim, where mim looks for them
+    package_data={'mmdla': ['.mim/**/*', '.mim/configs/**/*', '.mim/tools/**/*']},
+    install_requires=requirements('runtime'),
+    extras_require={name: requirements(name) for name in ('onedl', 'openmmlab', 'tests', 'lint')},
+)

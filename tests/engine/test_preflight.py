@@ -1,0 +1,85 @@
+import json
+import shutil
+
+import pytest
+from mmengine.config import Config
+
+from mmdla.engine import preflight
+from mmdla.errors import UserError
+
+CONFIG = 'configs/mini/faster_rcnn_dla_l18_mini.py'
+
+
+@pytest.fixture
+def cfg(mini_root, tmp_path, monkeypatch):
+    """The mini config on a copy of the generated set."""
+    root = tmp_path / 'set'
+    shutil.copytree(mini_root, root)
+    monkeypatch.setenv('MINI_ROOT', str(root))
+    return Config.fromfile(CONFIG)
+
+
+def fails(cfg, words, splits=('train', 'val')):
+    with pytest.raises(UserError, match=words) as error:
+        preflight.check(cfg, splits)
+    assert '\n' not in str(error.value)
+
+
+def test_a_good_config_passes(cfg):
+    preflight.check(cfg, ('train', 'val', 'test'))
+
+
+def test_missing_data(cfg, tmp_path):
+    shutil.rmtree(tmp_path / 'set' / 'val2017')
+    fails(cfg, 'val_dataloader.dataset.data_prefix: .*val2017/? does not exist')
+    shutil.rmtree(tmp_path / 'set')
+    fails(cfg, 'train_dataloader.dataset.ann_file: .* does not exist')
+
+
+def test_missing_evaluator_file(cfg):
+    cfg.test_evaluator.ann_file = 'nowhere.json'
+    fails(cfg, 'test_evaluator.ann_file: nowhere.json does not exist', ('test', ))
+
+
+@pytest.mark.parametrize('content', ['', '{', '{"images": []}', '{"categories": [1]}',
+                                     '{"categories": ['])
+def test_unreadable_annotations(cfg, tmp_path, content):
+    (tmp_path / 'set/annotations/instances_train2017.json').write_text(content)
+    fails(cfg, 'is no COCO annotation file')
+
+
+def test_class_names_that_do_not_match(cfg):
+    cfg.train_dataloader.dataset.metainfo.classes = ('disk', 'Box', 'triangle', 'star', 'cross')
+    fails(cfg, r'1 of its 5 classes are not in .* \(Box\), which has disk, box, triangle')
+    cfg.train_dataloader.dataset.pop('metainfo')
+    fails(cfg, '80 of its 80 classes are not in .*person, bicycle')
+
+
+def test_num_classes_that_does_not_match(cfg):
+    cfg.model.roi_head.bbox_head.num_classes = 80
+    fails(cfg, 'model.roi_head.bbox_head.num_classes=80 does not match the 5 classes')
+
+
+def test_wrapped_datasets_are_checked(cfg):
+    inner = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = dict(
+        type='ConcatDataset', datasets=[dict(type='RepeatDataset', times=2, dataset=inner)])
+    preflight.check(cfg, ('train', ))
+    inner.metainfo.classes = ('ring', )
+    cfg.train_dataloader.dataset.datasets[0].dataset = inner
+    fails(cfg, 'ring')
+
+
+def test_missing_start(cfg):
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='nowhere.pth')
+    fails(cfg, 'nowhere.pth does not exist: pretrain it')
+    preflight.check(cfg, ('test', ))
+
+
+def test_categories_anywhere_in_the_file(tmp_path):
+    path = tmp_path / 'a.json'
+    categories = [dict(id=1, name='red [1]', more=['categories']), dict(id=2, name='b]')]
+    path.write_text(json.dumps(dict(categories=categories, images=[], annotations=[])))
+    assert preflight.coco_categories(str(path)) == ['red [1]', 'b]']
+    path.write_text(json.dumps(dict(images=[], categories=categories)))
+    assert preflight.coco_categories(str(path)) == ['red [1]', 'b]']

@@ -1,0 +1,232 @@
+"""One contract for every backbone and variant."""
+import pytest
+import torch
+import torchvision
+from mmengine.utils.dl_utils.parrots_wrapper import SyncBatchNorm
+from mmpretrain.models import ResNet
+from torch import nn
+
+from mmdla.models import DLAResNet, MRLAResNet
+from mmdla.registry import MODELS
+
+VARIANTS = {
+    'mrla_l': dict(type='mmdla.MRLAResNet'),
+    'dla_l': dict(type='mmdla.DLAResNet', context_unit=dict(type='DSU', reduction=8)),
+    'dla_l_split': dict(
+        type='mmdla.DLAResNet', context_unit=dict(type='DSU', gates='split', reduction=8)),
+    'dla_l_no_excite_learned': dict(
+        type='mmdla.DLAResNet', excite=False, initial_context='learned',
+        context_unit=dict(type='DSU', reduction=8)),
+}
+SMALL = dict(depth=50, base_channels=16, dim_per_head=16, out_indices=(0, 1, 2, 3))
+
+
+@pytest.fixture(params=VARIANTS)
+def build(request):
+
+    def builder(**kwargs):
+        model = MODELS.build({**VARIANTS[request.param], **SMALL, **kwargs})
+        model.init_weights()
+        return model
+
+    return builder
+
+
+def alive(model):
+    """Parameters as after some training: residual and attention branches all count."""
+    for name, p in model.named_parameters():
+        if p.dim() == 1 and name.endswith('weight'):
+            nn.init.uniform_(p, 0.5, 1)
+    return model
+
+
+def close(a, b, **tolerance):
+    torch.testing.assert_close(a, b, **tolerance)
+
+
+@pytest.mark.parametrize('size', [(64, 64), (65, 97), (33, 40)])
+def test_outputs_and_gradients(build, size):
+    model = build()
+    outs = model(torch.randn(2, 3, *size))
+    side = [-(-s // 4) for s in size]
+    for i, out in enumerate(outs):
+        assert out.shape == (2, 64 * 2**i, *side)
+        side = [-(-s // 2) for s in side]
+    sum(out.square().mean() for out in outs).backward()
+    assert not [n for n, p in model.named_parameters() if p.grad is None]
+
+
+@pytest.mark.parametrize('depth', [18, 34, 50, 101, 152])
+def test_depths(build, depth):
+    outs = build(depth=depth).eval()(torch.randn(1, 3, 64, 64))
+    expansion = 1 if depth < 50 else 4
+    assert [o.shape[1] for o in outs] == [16 * expansion * 2**i for i in range(4)]
+
+
+def test_outputs_of_a_batch_are_those_of_its_samples(build):
+    model = alive(build()).double().eval()
+    x = torch.randn(4, 3, 64, 48).double()
+    for whole, *parts in zip(model(x), *(model(sample[None]) for sample in x)):
+        close(whole, torch.cat(parts), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize('batch', [0, 1])
+def test_small_batches(build, batch):
+    for out in build().eval()(torch.randn(batch, 3, 64, 64)):
+        assert out.shape[0] == batch
+
+
+def test_out_indices(build):
+    outs = build(out_indices=(1, 3)).eval()(torch.randn(1, 3, 64, 64))
+    assert [o.shape[1] for o in outs] == [128, 512]
+
+
+@pytest.mark.parametrize('stages', [0, 1, 3])
+def test_frozen_stages_are_frozen_at_construction(build, stages):
+    model = build(frozen_stages=stages)
+    frozen = ('conv1.', 'bn1.') + tuple(f'layer{i}.' for i in range(1, stages + 1))
+    for name, p in model.named_parameters():
+        assert p.requires_grad != name.startswith(frozen), name
+    assert model.train() is model and model.training
+    for name, m in model.named_modules():
+        if isinstance(m, nn.BatchNorm2d):
+            assert m.training != f'{name}.'.startswith(frozen), name
+
+
+def test_norm_eval(build):
+    model = build(norm_eval=True).train()
+    assert not any(m.training for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+    assert model.eval() is model
+
+
+def test_norm_cfg_reaches_every_norm(build):
+    model = build(norm_cfg=dict(type='SyncBN', requires_grad=True))
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert all(isinstance(m, SyncBatchNorm) for m in norms)
+    assert len([n for stage in model.stages for n in stage.attention.norms]) == 16
+    build(norm_cfg=dict(type='GN', num_groups=4)).eval()(torch.randn(1, 3, 32, 32))
+
+
+def test_gradient_checkpointing_changes_nothing(build):
+    plain, saving = alive(build(norm_eval=True)), build(norm_eval=True, with_cp=True)
+    saving.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 3, 64, 64)
+    for model in (plain, saving):
+        model.train()
+        sum(out.square().mean() for out in model(x)).backward()
+    for (name, p), q in zip(plain.named_parameters(), saving.parameters()):
+        close(q.grad, p.grad, msg=name)
+
+
+@pytest.mark.parametrize('kwargs', [
+    dict(deep_stem=True),
+    dict(avg_down=True),
+    dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)),
+    dict(style='caffe'),
+    dict(in_channels=4),
+    dict(drop_path_rate=0.1, attention_drop_path=0.1),
+    dict(num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2, )),
+], ids=str)
+def test_trunk_options(build, kwargs):
+    model = build(**kwargs)
+    out = model(torch.randn(2, kwargs.get('in_channels', 3), 64, 64))[-1]
+    out.square().mean().backward()
+    if 'strides' in kwargs and 'num_stages' not in kwargs:
+        assert out.shape[-1] == 8
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_attention_drop_path_drops_samples_in_training_only(build):
+    model = alive(build(attention_drop_path=0.5, norm_eval=True)).double()
+    x = torch.randn(2, 3, 64, 64).double()
+    assert not torch.equal(model.train()(x)[-1], model(x)[-1])
+    assert torch.equal(model.eval()(x)[-1], model(x)[-1])
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('mode', ['eval', 'train'])
+def test_autocast(build, dtype, mode):
+    model = build().train(mode == 'train')
+    x = torch.randn(2, 3, 64, 64)
+    reference = model(x)
+    with torch.autocast('cpu', dtype):
+        outs = model(x)
+        sum(out.float().square().mean() for out in outs).backward()
+    for out, ref in zip(outs, reference):
+        assert (out.float() - ref).norm() < 0.1 * ref.norm()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_channels_last(build):
+    model = alive(build()).double().eval()
+    x = torch.randn(2, 3, 65, 48).double()
+    reference = model(x)
+    model = model.to(memory_format=torch.channels_last)
+    for out, ref in zip(model(x.contiguous(memory_format=torch.channels_last)), reference):
+        close(out, ref, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize('kwargs', [dict(), dict(frozen_stages=1, norm_eval=True)], ids=str)
+def test_compiles_without_graph_breaks(build, kwargs):
+    model = alive(build(depth=18, **kwargs)).double().train()
+    x = torch.randn(2, 3, 64, 64).double()
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend='aot_eager', fullgraph=True)
+    for out, ref in zip(compiled(x), model(x)):
+        close(out, ref, rtol=1e-9, atol=1e-9)
+    compiled(x)[-1].mean().backward()
+
+
+@pytest.mark.parametrize('depth', [18, 50])
+@pytest.mark.parametrize('cls', [MRLAResNet, DLAResNet])
+def test_zero_init_starts_as_the_plain_resnet(cls, depth, tmp_path):
+    plain = alive(getattr(torchvision.models, f'resnet{depth}')()).eval()
+    path = str(tmp_path / 'resnet.pth')
+    torch.save(plain.state_dict(), path)
+    model = cls(depth, attention_init='zero', init_cfg=dict(type='Pretrained', checkpoint=path))
+    model.init_weights()
+    x = torch.randn(2, 3, 64, 64)
+    for mode in (False, True):
+        model.train(mode), plain.train(mode)
+        stem = plain.maxpool(plain.relu(plain.bn1(plain.conv1(x))))
+        expected = plain.layer4(plain.layer3(plain.layer2(plain.layer1(stem))))
+        assert torch.equal(model(x)[0], expected)
+    model(x)[0].square().mean().backward()
+    gammas = [n.weight for stage in model.stages for n in stage.attention.norms]
+    assert all(g.grad.abs().max() > 0 for g in gammas)
+
+
+@pytest.mark.parametrize('norm_eval', [True, False])
+@pytest.mark.parametrize('depth', [18, 50, 152])
+@pytest.mark.parametrize('cls', [MRLAResNet, DLAResNet])
+def test_random_init_keeps_ordinary_magnitudes(cls, depth, norm_eval):
+    model = cls(depth, norm_eval=norm_eval, out_indices=(0, 1, 2, 3))
+    model.init_weights()
+    with torch.no_grad():
+        outs = model.train()(torch.randn(2, 3, 128, 128))
+    assert all(0.02 < out.std() < 2 for out in outs)
+
+
+def test_parameter_names_of_the_trunk_are_torchvisions():
+    ours = DLAResNet(50).state_dict()
+    trunk = {k: v.shape for k, v in ours.items() if '.attention.' not in k}
+    plain = torchvision.models.resnet50().state_dict()
+    assert trunk == {k: v.shape for k, v in plain.items() if not k.startswith('fc.')}
+
+
+def test_layer_depths_for_layerwise_learning_rates():
+    model, plain = DLAResNet(50), ResNet(50)
+    for name, block in [('layer3.attention.layers.4.lambda_t', 'layer3.4.conv1.weight'),
+                        ('layer3.attention.norms.4.weight', 'layer3.4.conv1.weight'),
+                        ('layer2.attention.excite.weight', 'layer2.0.conv1.weight'),
+                        ('layer2.attention.context_unit.expand.bias', 'layer2.0.conv1.weight'),
+                        ('layer4.1.conv1.weight', 'layer4.1.conv1.weight')]:
+        assert model.get_layer_depth(f'backbone.{name}', 'backbone.') == plain.get_layer_depth(
+            f'backbone.{block}', 'backbone.')
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmpretrain'])
+def test_builds_from_either_hosts_registry(scope):
+    from mmengine.registry import MODELS as root
+    with root.switch_scope_and_registry(scope) as registry:
+        assert isinstance(registry.build(dict(type='mmdla.DLAResNet', depth=18)), DLAResNet)

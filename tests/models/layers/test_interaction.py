@@ -1,0 +1,97 @@
+"""The layers against the papers' equations written out in tests/literal.py, in float64."""
+import literal
+import pytest
+import torch
+
+from mmdla.errors import UserError
+from mmdla.models import DLAResNet, MRLAResNet
+
+UNITS = [
+    dict(),
+    dict(context_unit=dict(gates='split', reduction=4)),
+    dict(context_unit=dict(normalizer='identity', reduction=2)),
+    dict(context_unit=dict(normalizer='tanh', gates='split', reduction=2)),
+    dict(context_unit=dict(normalizer='relu', reduction=2)),
+    dict(gate='identity'),
+    dict(excite=False),
+    dict(initial_context='learned'),
+    dict(initial_context='learned', context_unit=dict(gates='split')),
+]
+
+
+def randomize(module):
+    """Parameters and statistics that no shortcut of the code could get right by chance."""
+    for p in module.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    for name, buffer in module.named_buffers():
+        if 'running' in name:
+            torch.nn.init.uniform_(buffer, 0.5, 1.5)
+    return module.double()
+
+
+def compare(stage, x, mode, **literal_args):
+    """Values and gradients of a stage and its transcription."""
+    stage.train(mode == 'train')
+    weight = torch.randn_like(stage(x))
+    results = []
+    for function in (stage, lambda v: literal.light_stage(stage, v, **literal_args)):
+        stage.zero_grad()
+        leaf = x.clone().requires_grad_()
+        out = function(leaf)
+        (out * weight).sum().backward()
+        results.append((out, leaf.grad, {n: p.grad for n, p in stage.named_parameters()}))
+    (out, grad, grads), (ref_out, ref_grad, ref_grads) = results
+    torch.testing.assert_close(out, ref_out, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(grad, ref_grad, rtol=1e-9, atol=1e-9)
+    assert grads.keys() == ref_grads.keys() and all(g is not None for g in grads.values())
+    for name in grads:
+        torch.testing.assert_close(
+            grads[name], ref_grads[name], rtol=1e-9, atol=1e-9, msg=lambda m: f'{name}: {m}')
+
+
+@pytest.mark.parametrize('mode', ['eval', 'train'])
+@pytest.mark.parametrize('size', [(5, 7), (1, 1), (6, 4)])
+def test_mrla_light_is_equation_3(mode, size):
+    stage = randomize(MRLAResNet(50, base_channels=8, dim_per_head=8).layer2)
+    compare(stage, torch.randn(2, 32, 2 * size[0], 2 * size[1]).double(), mode, dim=8)
+
+
+@pytest.mark.parametrize('mode', ['eval', 'train'])
+@pytest.mark.parametrize('kwargs', UNITS, ids=str)
+def test_dla_light_is_equations_6_to_9(kwargs, mode):
+    stage = randomize(DLAResNet(50, base_channels=16, dim_per_head=16, **kwargs).layer1)
+    unit = kwargs.get('context_unit', {})
+    compare(
+        stage,
+        torch.randn(3, 64, 5, 3).double(),
+        mode,
+        dim=16,
+        dla=True,
+        gates=unit.get('gates', 'joint'),
+        normalizer=unit.get('normalizer', 'sigmoid'),
+        gate=kwargs.get('gate', 'sigmoid'))
+
+
+@pytest.mark.parametrize('channels, width', [(64, 3), (128, 5), (256, 5), (512, 5), (1024, 5),
+                                             (2048, 7)])
+def test_kernel_size(channels, width):
+    from mmdla.models.layers import kernel_size
+    assert kernel_size(channels) == width
+
+
+@pytest.mark.parametrize('kwargs, words', [
+    (dict(dim_per_head=48), 'dim_per_head=48 does not divide a stage of 256'),
+    (dict(context_unit=dict(reduction=300)), 'reduction=300'),
+    (dict(context_unit=dict(gates='both')), "gates must be one of 'joint', 'split'"),
+    (dict(context_unit=dict(normalizer='softmax')), 'normalizer must be one of'),
+    (dict(context_unit=dict(type='GRU')), 'context unit type must be one of'),
+    (dict(gate='tanh'), 'gate must be one of'),
+    (dict(initial_context='random'), 'initial_context must be one of'),
+    (dict(variant='base'), "variant must be one of 'light'"),
+    (dict(attention_init='none'), 'attention_init must be one of'),
+    (dict(depth=77), 'depth must be one of 18, 34, 50, 101, 152; got 77'),
+])
+def test_bad_arguments_get_one_sentence(kwargs, words):
+    with pytest.raises(UserError, match=words) as error:
+        DLAResNet(**{'depth': 50, **kwargs})
+    assert '\n' not in str(error.value)

@@ -1,0 +1,182 @@
+"""The stand-in for mmcv's compiled operators against mmcv's definitions."""
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmcv.ops import RoIAlign, batched_nms, nms, roi_align
+
+from mmdla.ops import mmcv_ext
+
+STAND_IN = mmcv_ext.register()
+
+
+def reference_nms(boxes, scores, threshold, offset):
+    """Greedy: keep the best box, drop what overlaps it by more than the threshold."""
+
+    def area(box):
+        return (box[2] - box[0] + offset) * (box[3] - box[1] + offset)
+
+    kept = []
+    for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):
+        for j in kept:
+            width = min(boxes[i][2], boxes[j][2]) - max(boxes[i][0], boxes[j][0]) + offset
+            height = min(boxes[i][3], boxes[j][3]) - max(boxes[i][1], boxes[j][1]) + offset
+            overlap = max(width, 0) * max(height, 0)
+            if overlap > threshold * (area(boxes[i]) + area(boxes[j]) - overlap):
+                break
+        else:
+            kept.append(i)
+    return kept
+
+
+def bilinear(channel, y, x):
+    """mmcv's: 0 beyond one pixel outside, else clamped to the border."""
+    height, width = channel.shape
+    if y < -1 or y > height or x < -1 or x > width:
+        return channel.new_zeros(())
+    y, x = min(max(y, 0), height - 1), min(max(x, 0), width - 1)
+    y0, x0 = int(y), int(x)
+    y1, x1 = min(y0 + 1, height - 1), min(x0 + 1, width - 1)
+    dy, dx = y - y0, x - x0
+    return (channel[y0, x0] * (1 - dy) * (1 - dx) + channel[y0, x1] * (1 - dy) * dx +
+            channel[y1, x0] * dy * (1 - dx) + channel[y1, x1] * dy * dx)
+
+
+def reference_roi_align(features, rois, size, scale, sampling_ratio, aligned):
+    """The mean of bilinear samples on a regular grid in each bin."""
+    out = []
+    shift = 0.5 if aligned else 0.0
+    for index, *corners in rois.tolist():
+        x1, y1, x2, y2 = (c * scale - shift for c in corners)
+        width, height = x2 - x1, y2 - y1
+        if not aligned:
+            width, height = max(width, 1.0), max(height, 1.0)
+        bin_h, bin_w = height / size[0], width / size[1]
+        ny = sampling_ratio if sampling_ratio > 0 else math.ceil(height / size[0])
+        nx = sampling_ratio if sampling_ratio > 0 else math.ceil(width / size[1])
+        for channel in features[int(index)]:
+            for row in range(size[0]):
+                for column in range(size[1]):
+                    samples = [
+                        bilinear(channel, y1 + (row + (i + .5) / ny) * bin_h,
+                                 x1 + (column + (j + .5) / nx) * bin_w)
+                        for i in range(ny) for j in range(nx)
+                    ]
+                    out.append(sum(samples, features.new_zeros(())) / max(ny * nx, 1))
+    return torch.stack(out).view(len(rois), features.shape[1], *size)
+
+
+def random_boxes(count, extent=20.):
+    corner = torch.rand(count, 2, dtype=torch.float64) * extent
+    return torch.cat([corner, corner + torch.rand(count, 2, dtype=torch.float64) * extent / 2], 1)
+
+
+@pytest.mark.parametrize('offset', [0, 1])
+@pytest.mark.parametrize('threshold', [0.0, 0.3, 0.7])
+@pytest.mark.parametrize('count', [0, 1, 60])
+def test_nms(count, threshold, offset):
+    boxes, scores = random_boxes(count).float(), torch.rand(count)
+    dets, kept = nms(boxes, scores, threshold, offset)
+    assert kept.tolist() == reference_nms(boxes.tolist(), scores.tolist(), threshold, offset)
+    assert torch.equal(dets, torch.cat([boxes[kept], scores[kept, None]], 1))
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float16, torch.bfloat16])
+def test_nms_dtypes(dtype):
+    if not STAND_IN and dtype != torch.float64:
+        pytest.skip('mmcv\'s compiled CPU operators have no half precision')
+    boxes = torch.tensor([[0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30]], dtype=dtype)
+    assert nms(boxes, boxes.new_tensor([.5, .9, .7]), 0.5)[1].tolist() == [1, 2]
+
+
+def test_nms_of_numpy_and_by_class():
+    boxes = np.array([[0, 0, 10, 10], [1, 1, 11, 11]], np.float32)
+    assert nms(boxes, np.array([.5, .9], np.float32), 0.5)[1].tolist() == [1]
+    _, kept = batched_nms(
+        torch.from_numpy(boxes), torch.tensor([.5, .9]), torch.tensor([0, 1]),
+        dict(type='nms', iou_threshold=0.5))
+    assert kept.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize('aligned', [True, False])
+@pytest.mark.parametrize('sampling_ratio', [0, 2])
+@pytest.mark.parametrize('size', [(3, 3), (2, 4)])
+def test_roi_align(size, sampling_ratio, aligned):
+    features = torch.randn(2, 3, 9, 11, dtype=torch.float64)
+    # boxes across the border, a flat one and one outside
+    special = torch.tensor([[-4., -4, 6, 6], [15, 10, 40, 40], [5, 5, 5, 5], [60, 60, 70, 70]],
+                           dtype=torch.float64)
+    boxes = torch.cat([random_boxes(5), special])
+    rois = torch.cat([torch.arange(9)[:, None] % 2, boxes], 1)
+    grad = torch.randn(9, 3, *size, dtype=torch.float64)
+    results = []
+    for function in (roi_align, None):
+        leaf = features.clone().requires_grad_()
+        if function:
+            out = function(leaf, rois, size, 0.5, sampling_ratio, 'avg', aligned)
+        else:
+            out = reference_roi_align(leaf, rois, size, 0.5, sampling_ratio, aligned)
+        out.backward(grad)
+        results.append((out, leaf.grad))
+    torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-9, atol=1e-12)
+
+
+def test_roi_align_without_rois():
+    features = torch.randn(1, 3, 8, 8, requires_grad=True)
+    out = roi_align(features, torch.zeros(0, 5), (7, 7), 0.25, 0, 'avg', True)
+    out.sum().backward()
+    assert out.shape == (0, 3, 7, 7) and not features.grad.any()
+
+
+@pytest.mark.skipif(not STAND_IN, reason='compiled operators: their half precision is mmcv\'s own')
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_roi_align_under_autocast(dtype):
+    features = torch.randn(1, 4, 16, 16)
+    rois = torch.tensor([[0, 1., 2, 12, 13]])
+    layer = RoIAlign(5, 1.0, 0)
+    reference = layer(features, rois)
+    leaf = features.to(dtype).requires_grad_()
+    with torch.autocast('cpu', dtype):
+        out = layer(leaf, rois.to(dtype))
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.float(), reference, rtol=0.02, atol=0.02)
+    out.sum().backward()
+    assert leaf.grad.dtype == dtype and abs(leaf.grad.float().sum() - 100) < 2
+
+
+@pytest.mark.skipif(not STAND_IN, reason='compiled operators: nothing is missing')
+def test_any_other_operator_raises_one_sentence():
+    from mmcv.ops import SigmoidFocalLoss
+    loss = SigmoidFocalLoss(2.0, 0.25)
+    with pytest.raises(RuntimeError, match='"sigmoid_focal_loss_forward" needs mmcv\'s compiled'):
+        loss(torch.randn(2, 3), torch.tensor([0, 1]))
+    with pytest.raises(RuntimeError, match='pool_mode="max"'):
+        RoIAlign(3, 1.0, 0, 'max')(torch.randn(1, 1, 8, 8), torch.tensor([[0, 1., 1, 5, 5]]))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_cuda_equals_cpu():
+    boxes, scores = random_boxes(500).float(), torch.rand(500)
+    assert torch.equal(nms(boxes.cuda(), scores.cuda(), 0.5)[1].cpu(), nms(boxes, scores, 0.5)[1])
+    features = torch.randn(2, 8, 32, 32)
+    rois = torch.cat([torch.arange(500)[:, None] % 2, boxes], 1)
+    results = []
+    for device in ('cpu', 'cuda'):
+        leaf = features.to(device).requires_grad_()
+        out = roi_align(leaf, rois.to(device), (7, 7), 0.5, 0, 'avg', True)
+        out.square().sum().backward()
+        results.append((out.cpu(), leaf.grad.cpu()))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-4)
+
+
+def test_compiled_operators_are_left_alone():
+    code = ('import sys, types, importlib.machinery as m\n'
+            'ext = types.ModuleType("mmcv._ext"); ext.__spec__ = m.ModuleSpec("mmcv._ext", None)\n'
+            'import mmcv; sys.modules["mmcv._ext"] = ext\n'
+            'import mmdla; from mmdla.ops import mmcv_ext\n'
+            'assert sys.modules["mmcv._ext"] is ext and not mmcv_ext.register()')
+    subprocess.run([sys.executable, '-c', code], check=True)
