@@ -1,0 +1,177 @@
+"""The command-line tools, run as a user runs them."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+CONFIG = 'configs/mini/faster_rcnn_dla_l18_mini.py'
+
+
+def run(*args, check=True, **env):
+    result = subprocess.run(
+        [str(a) for a in args],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, 'PYTHON': sys.executable, 'PYTHONPATH': '.',
+             'OMP_NUM_THREADS': '1', **env})
+    if check:
+        assert result.returncode == 0, result.stdout
+    return result
+
+
+def fails(words, *args, **env):
+    """Non-zero exit, the sentence, and no traceback."""
+    result = run(*args, check=False, **env)
+    assert result.returncode == 1 and words in result.stdout, result.stdout
+    assert 'Traceback' not in result.stdout
+    last = result.stdout.strip().splitlines()[-1]
+    assert last.startswith('error: ') and words in last
+
+
+@pytest.fixture(scope='module')
+def mask_run(mini_root, tmp_path_factory):
+    """A Mask R-CNN trained for two epochs of a few iterations: its work dir and console."""
+    work = tmp_path_factory.mktemp('mask')
+    result = run(sys.executable, 'tools/train.py', 'configs/mini/mask_rcnn_mrla_l18_mini.py',
+                 '--work-dir', work, '--cfg-options', 'train_cfg.max_epochs=2',
+                 'default_hooks.logger.interval=1', MINI_ROOT=str(mini_root))
+    return work, result.stdout
+
+
+def test_training_shows_what_a_person_wants_to_see(mask_run):
+    work, console = mask_run
+    assert (work / 'epoch_2.pth').is_file()
+    for word in ('Epoch(train)', 'lr:', 'eta:', 'loss_mask:'):
+        assert word in console
+    for dump in ('System environment', 'Config:', 'Initialized by', 'Hooks will be executed'):
+        assert dump not in console
+    log = next(work.glob('*/*.log')).read_text()
+    for dump in ('System environment', 'Config:', 'Initialized by'):
+        assert dump in log
+
+
+def test_resume_goes_on(mask_run, mini_root, tmp_path):
+    work = tmp_path / 'work'
+    shutil.copytree(mask_run[0], work)
+    (work / 'last_checkpoint').write_text(str(work / 'epoch_2.pth'))
+    result = run(sys.executable, 'tools/train.py', 'configs/mini/mask_rcnn_mrla_l18_mini.py',
+                 '--work-dir', work, '--resume', '--cfg-options', 'train_cfg.max_epochs=3',
+                 MINI_ROOT=str(mini_root))
+    assert 'resumed epoch: 2' in result.stdout and (work / 'epoch_3.pth').is_file()
+
+
+def test_testing_prints_box_and_mask_ap_and_writes_results(mask_run, mini_root, tmp_path):
+    work, _ = mask_run
+    result = run(sys.executable, 'tools/test.py', 'configs/mini/mask_rcnn_mrla_l18_mini.py',
+                 work / 'epoch_2.pth', '--work-dir', tmp_path, '--show-dir', tmp_path / 'drawn',
+                 '--out', tmp_path / 'all.pkl', '--cfg-options',
+                 'model.test_cfg.rcnn.score_thr=0.0', MINI_ROOT=str(mini_root))
+    assert 'box AP' in result.stdout and 'mask AP' in result.stdout
+    metrics = json.loads((tmp_path / 'metrics.json').read_text())
+    assert {'coco/bbox_mAP', 'coco/segm_mAP_50'} <= metrics.keys()
+    for kind in ('bbox', 'segm'):
+        detections = json.loads((tmp_path / f'results.{kind}.json').read_text())
+        assert {'image_id', 'category_id', 'score', 'bbox'} <= detections[0].keys()
+    assert len(list((tmp_path / 'drawn').glob('*.png'))) == 6
+    assert (tmp_path / 'all.pkl').is_file()
+    grid = run(sys.executable, 'tools/analysis/picture_grid.py', tmp_path / 'drawn',
+               tmp_path / 'grid.png')
+    assert str(tmp_path / 'grid.png') in grid.stdout
+    assert cv2.imread(str(tmp_path / 'grid.png')).shape == (720, 1280, 3)
+
+
+def test_mistakes_get_one_sentence(mask_run, mini_root, tmp_path):
+    work, _ = mask_run
+    train, test, mini = 'tools/train.py', 'tools/test.py', dict(MINI_ROOT=str(mini_root))
+    fails('configs/none.py does not exist', sys.executable, train, 'configs/none.py')
+    fails('none/annotations/instances_train2017.json does not exist', sys.executable, train, CONFIG,
+          MINI_ROOT='none')
+    fails('checkpoints/dla_l50_in1k.pth does not exist: pretrain it', sys.executable, train,
+          'configs/faster_rcnn_dla_l50_1x_coco.py')
+    fails('does not fit the config', sys.executable, test, CONFIG, work / 'epoch_2.pth',
+          '--work-dir', tmp_path, **mini)
+    fails('none.pth does not exist', sys.executable, test, CONFIG, 'none.pth', '--work-dir',
+          tmp_path, **mini)
+    fails("got 99", sys.executable, train, CONFIG, '--work-dir', tmp_path, '--cfg-options',
+          'model.backbone.depth=99', **mini)
+    if not torch.cuda.is_available():
+        fails('--amp needs a GPU', sys.executable, train, CONFIG, '--amp', **mini)
+
+
+def test_distributed_tools_say_how_they_are_used():
+    for tool in ('dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'):
+        result = run('bash', f'tools/{tool}', CONFIG, check=False)
+        assert result.returncode == 2 and f'usage: bash tools/{tool}' in result.stdout
+
+
+CLASSIFIER = '''
+custom_imports = dict(imports=['mmdla'])
+default_scope = 'mmpretrain'
+model = dict(
+    type='ImageClassifier',
+    data_preprocessor=dict(num_classes=2, mean=[128] * 3, std=[64] * 3),
+    backbone=dict(type='mmdla.DLAResNet', depth=18, base_channels=32, stem_channels=32,
+                  norm_eval=True, context_unit=dict(type='DSU', reduction=4)),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=2, in_channels=256,
+              loss=dict(type='CrossEntropyLoss'), topk=(1, )))
+pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+train_dataloader = dict(
+    batch_size=4, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(type='CustomDataset', data_root={root!r}, with_label=True, pipeline=pipeline))
+test_dataloader = {{**train_dataloader, 'sampler': dict(type='DefaultSampler', shuffle=False)}}
+test_evaluator = dict(type='Accuracy', topk=(1, ))
+test_cfg = dict()
+train_cfg = dict(by_epoch=True, max_epochs=2)
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9))
+auto_scale_lr = dict(base_batch_size=4)
+randomness = dict(seed=0)
+default_hooks = dict(visualization=dict(type='VisualizationHook', enable=False))
+visualizer = dict(type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
+'''
+
+
+@pytest.fixture(scope='module')
+def classifier(tmp_path_factory):
+    """A config of an mmpretrain classifier and eight images for it."""
+    root = tmp_path_factory.mktemp('images')
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        path = root / 'set' / 'ab'[i % 2] / f'{i}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), rng.integers(0, 255, (64, 48, 3), np.uint8))
+    config = root / 'classifier.py'
+    config.write_text(CLASSIFIER.format(root=str(root / 'set')))
+    return config
+
+
+def test_two_processes_train_as_one_of_the_same_total_batch(classifier, tmp_path):
+    one = run('bash', 'tools/dist_train.sh', classifier, 1, '--work-dir', tmp_path / 'one')
+    two = run('bash', 'tools/dist_train.sh', classifier, 2, '--work-dir', tmp_path / 'two',
+              '--cfg-options', 'train_dataloader.batch_size=2')
+    assert 'note: the learning rate' not in one.stdout + two.stdout
+    states = [torch.load(tmp_path / name / 'epoch_2.pth', weights_only=False)['state_dict']
+              for name in ('one', 'two')]
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=1e-4, atol=1e-6, msg=name)
+    changed = torch.load(tmp_path / 'one' / 'epoch_1.pth', weights_only=False)['state_dict']
+    assert any(not torch.equal(changed[k], v) for k, v in states[0].items())
+    result = run('bash', 'tools/dist_test.sh', classifier, tmp_path / 'two' / 'epoch_2.pth', 2,
+                 '--work-dir', tmp_path / 'test', '--show-dir', tmp_path / 'drawn')
+    assert 'accuracy/top1' in result.stdout
+    assert list((tmp_path / 'drawn').rglob('*.png'))
+
+
+def test_learning_rate_note_and_scaling(classifier, tmp_path):
+    args = ('tools/train.py', classifier, '--work-dir', tmp_path, '--cfg-options',
+            'train_dataloader.batch_size=2', 'train_cfg.max_epochs=1')
+    assert 'meant for a total batch of 4, this run has 2' in run(sys.executable, *args).stdout
+    scaled = run(sys.executable, *args, '--auto-scale-lr').stdout
+    assert 'note: the learning rate' not in scaled and 'LR has been automatically scaled' in scaled
