@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -109,6 +110,33 @@ def test_distributed_tools_say_how_they_are_used():
     for tool in ('dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh'):
         result = run('bash', f'tools/{tool}', CONFIG, check=False)
         assert result.returncode == 2 and f'usage: bash tools/{tool}' in result.stdout
+
+
+def test_mmdets_own_tools_run_our_configs(mini_root, tmp_path):
+    """custom_imports brings the operators before mmdet's models are imported."""
+    import mmdet
+    tools = Path(mmdet.__file__).parent / '.mim' / 'tools'
+    result = run(sys.executable, tools / 'train.py', CONFIG, '--work-dir', tmp_path,
+                 '--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=5',
+                 'train_dataloader.dataset.indices=4', MINI_ROOT=str(mini_root))
+    assert (tmp_path / 'epoch_1.pth').is_file(), result.stdout
+    result = run(sys.executable, tools / 'test.py', CONFIG, tmp_path / 'epoch_1.pth',
+                 '--work-dir', tmp_path, MINI_ROOT=str(mini_root))
+    assert 'coco/bbox_mAP' in result.stdout
+
+
+def test_slurm_tools_call_srun(tmp_path):
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\nfor a in "$@"; do echo "[$a]"; done\n')
+    srun.chmod(0o755)
+    env = dict(PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='16', PYTHON='python')
+    called = run('bash', 'tools/slurm_train.sh', 'part', 'job', CONFIG, '--cfg-options', 'a=b c',
+                 **env).stdout
+    for part in ('[--partition=part]', '[--job-name=job]', '[--ntasks=16]', '[--gres=gpu:8]',
+                 f'[tools/train.py]\n[{CONFIG}]\n[--cfg-options]\n[a=b c]\n[--launcher]\n[slurm]'):
+        assert part in called
+    called = run('bash', 'tools/slurm_test.sh', 'part', 'job', CONFIG, 'x.pth', **env).stdout
+    assert f'[tools/test.py]\n[{CONFIG}]\n[x.pth]\n[--launcher]\n[slurm]' in called
 
 
 CLASSIFIER = '''

@@ -8,7 +8,6 @@ from mmpretrain.models.backbones.resnet import BasicBlock, Bottleneck, ResLayer,
 from torch import Tensor, nn
 
 from mmdla.engine.pretrained import load_backbone
-from mmdla.errors import UserError
 from mmdla.models.layers.context_unit import choose
 
 

@@ -46,7 +46,7 @@ def compare(stage, x, mode, **literal_args):
     assert grads.keys() == ref_grads.keys() and all(g is not None for g in grads.values())
     for name in grads:
         torch.testing.assert_close(
-            grads[name], ref_grads[name], rtol=1e-9, atol=1e-9, msg=lambda m: f'{name}: {m}')
+            grads[name], ref_grads[name], rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f'{n}: {m}')
 
 
 @pytest.mark.parametrize('mode', ['eval', 'train'])

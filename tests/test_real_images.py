@@ -1,0 +1,45 @@
+"""The main configs at full size on real COCO images (COCO_ROOT or data/coco; else skipped)."""
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from mmdla.models import DLAResNet
+
+
+def run(*args, **env):
+    result = subprocess.run([str(a) for a in args], text=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT,
+                            env={**os.environ, 'PYTHON': sys.executable, 'PYTHONPATH': '.', **env})
+    assert result.returncode == 0, result.stdout
+    return result.stdout
+
+
+@pytest.mark.parametrize('kind, ap', [('faster', ['box AP']), ('mask', ['box AP', 'mask AP'])])
+def test_train_and_test_at_full_size(kind, ap, coco_root, tmp_path):
+    model = DLAResNet(50)
+    model.init_weights()
+    start = tmp_path / 'start.pth'
+    torch.save(model.state_dict(), start)
+    config, env = f'configs/{kind}_rcnn_dla_l50_1x_coco.py', dict(COCO_ROOT=str(coco_root))
+    few = ['train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False',
+           'val_dataloader.num_workers=0', 'val_dataloader.persistent_workers=False',
+           'test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False']
+    console = run('bash', 'tools/dist_train.sh', config, 1, '--work-dir', tmp_path, '--cfg-options',
+                  f'model.backbone.init_cfg.checkpoint={start}', 'train_cfg.max_epochs=1',
+                  'train_cfg.val_interval=2', 'train_dataloader.dataset.indices=4',
+                  'default_hooks.logger.interval=1', *few, **env)
+    assert f'backbone: {len(model.state_dict())} of {len(model.state_dict())} tensors' in console
+    losses = [float(v) for v in re.findall(r' loss: (\S+)', console)]
+    assert len(losses) >= 3 and all(v == v and v < 100 for v in losses)
+    console = run(sys.executable, 'tools/test.py', config, tmp_path / 'epoch_1.pth', '--work-dir',
+                  tmp_path, '--show-dir', tmp_path / 'drawn', '--cfg-options',
+                  'test_dataloader.dataset.indices=2', 'model.test_cfg.rcnn.score_thr=0.0', *few,
+                  **env)
+    assert all(words in console for words in ap)
+    assert len(list((tmp_path / 'drawn').rglob('*.jpg'))) == 2
+    assert json.loads((tmp_path / 'metrics.json').read_text())
