@@ -113,11 +113,11 @@ def test_forward_and_backward(name):
     inputs = demo_mm_inputs(2, [[3, 96, 128], [3, 128, 96]], num_classes=classes,
                             num_items=[3, 2], with_mask='mask' in name)
     data = model.data_preprocessor(inputs, True)
-    losses = model.loss(**data)
+    losses = model.loss(data['inputs'], data['data_samples'])
     loss, _ = model.parse_losses(losses)
     assert loss.isfinite()
     loss.backward()
     missing = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not missing
     with torch.no_grad():
-        model.eval().predict(**data)
+        model.eval().predict(data['inputs'], data['data_samples'])

@@ -2,6 +2,8 @@
 
     python tools/train.py configs/mini/faster_rcnn_dla_l18_mini.py
 """
+import os
+
 from mmengine.runner import find_latest_checkpoint
 
 from mmdla.engine import cli, preflight
@@ -41,13 +43,17 @@ def scale_lr(cfg, enable: bool) -> None:
               'to scale it.')
 
 
-def resume(cfg, checkpoint) -> None:
-    """Go on from a checkpoint. The backbone's own start is not needed any more then."""
-    cfg.resume = True
-    cfg.load_from = None if checkpoint == 'auto' else checkpoint
-    newest = cfg.load_from or find_latest_checkpoint(cfg.work_dir)
-    if newest and cfg.model.get('backbone'):
-        cfg.model.backbone.init_cfg = None
+def resume(cfg, checkpoint: str) -> None:
+    """Go on from a checkpoint if there is one; the backbone's own start is not needed then."""
+    if checkpoint == 'auto':
+        has_one = os.path.isfile(os.path.join(cfg.work_dir, 'last_checkpoint'))
+        checkpoint = find_latest_checkpoint(cfg.work_dir) if has_one else None
+    elif not os.path.isfile(checkpoint):
+        raise UserError(f'checkpoint {checkpoint} does not exist: check the path.')
+    if checkpoint:
+        cfg.resume, cfg.load_from = True, checkpoint
+        if cfg.model.get('backbone'):
+            cfg.model.backbone.init_cfg = None
 
 
 def main():

@@ -2,6 +2,7 @@
 import argparse
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Callable
 
@@ -46,6 +47,7 @@ def load_config(args: argparse.Namespace) -> Config:
 def run(main: Callable[[], None]) -> None:
     """Call ``main``; print a UserError as one sentence (once) and exit with 1."""
     os.environ.setdefault('LOCAL_RANK', '0')
+    warnings.filterwarnings('ignore', message='faster_coco_eval')
     try:
         main()
     except UserError as error:
