@@ -8,11 +8,12 @@ WORK_DIR/results.bbox.json (and results.segm.json).
 import json
 import os
 
+import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 
 from mmdla.engine import cli, preflight
-from mmdla.engine.pretrained import mismatches, read_state_dict
+from mmdla.engine.pretrained import check_fit, read_state_dict
 from mmdla.engine.runner import Runner
 from mmdla.errors import UserError
 
@@ -31,7 +32,7 @@ def parse_args():
 def draw_to(cfg, folder: str) -> None:
     """Switch on the host's drawing hook."""
     folder = os.path.abspath(folder)
-    hook = cfg.default_hooks.get('visualization')
+    hook = (cfg.get('default_hooks') or {}).get('visualization')
     if not hook:
         raise UserError('--show-dir needs default_hooks.visualization in the config.')
     if hook.type.endswith('DetVisualizationHook'):
@@ -42,18 +43,25 @@ def draw_to(cfg, folder: str) -> None:
 
 def write_results_to(cfg, work_dir: str) -> None:
     """Have CocoMetric keep its results files."""
-    evaluators = cfg.test_evaluator
+    evaluators = cfg.get('test_evaluator')
+    if not evaluators or not cfg.get('test_dataloader'):
+        raise UserError('the config has no test_dataloader and test_evaluator: set them.')
     for evaluator in [evaluators] if isinstance(evaluators, dict) else evaluators:
         if evaluator.type.endswith('CocoMetric') and not evaluator.get('outfile_prefix'):
             evaluator.outfile_prefix = os.path.join(work_dir, 'results')
 
 
-def check_fit(model, checkpoint: str, tensors: dict) -> None:
-    problems = mismatches(model.state_dict(), tensors)
-    if problems:
-        raise UserError(f'checkpoint {checkpoint} does not fit the config\'s '
-                        f'{type(model).__name__}, tensors {"; ".join(problems)}: use the config '
-                        'that it was trained with.')
+def dump_metric(cfg) -> type:
+    """The host's metric that dumps predictions; mmdet's encodes masks."""
+    if cfg.get('default_scope') == 'mmdet':
+        from mmdet.evaluation import DumpDetResults
+        return DumpDetResults
+    return DumpResults
+
+
+def plain(value):
+    """Metrics as JSON holds them; arrays as lists."""
+    return value if isinstance(value, (bool, int, float, str)) else np.asarray(value).tolist()
 
 
 def summary(metrics: dict) -> str:
@@ -63,7 +71,9 @@ def summary(metrics: dict) -> str:
         if f'coco/{kind}_mAP' in metrics:
             parts.append(f'{name} AP {metrics[f"coco/{kind}_mAP"]:.3f}, '
                          f'AP50 {metrics[f"coco/{kind}_mAP_50"]:.3f}')
-    return '; '.join(parts or (f'{k} {v:.4g}' for k, v in metrics.items()))
+    parts = parts or [f'{k} {v:.4g}' for k, v in metrics.items() if isinstance(v, float)]
+    return '; '.join(parts) or 'no metrics: a detector without any detection has none'
+
 
 
 def main():
@@ -79,12 +89,13 @@ def main():
     model = getattr(runner.model, 'module', runner.model)
     check_fit(model, args.checkpoint, tensors)
     if args.out:
-        runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+        runner.test_evaluator.metrics.append(dump_metric(cfg)(out_file_path=args.out))
     metrics = runner.test()
     if is_main_process():
+        os.makedirs(cfg.work_dir, exist_ok=True)
         path = os.path.join(cfg.work_dir, 'metrics.json')
         with open(path, 'w') as file:
-            json.dump({k: float(v) for k, v in metrics.items()}, file, indent=2)
+            json.dump({k: plain(v) for k, v in metrics.items()}, file, indent=2)
         print(summary(metrics))
         print(f'wrote {path}' + (f' and pictures to {args.show_dir}' if args.show_dir else ''))
 

@@ -4,10 +4,12 @@
 """
 import os
 
+import torch
 from mmengine.runner import find_latest_checkpoint
 
 from mmdla.engine import cli, preflight
-from mmdla.engine.runner import Runner, has_gpu, world_size
+from mmdla.engine.pretrained import check_fit, read_state_dict
+from mmdla.engine.runner import Runner
 from mmdla.errors import UserError
 
 
@@ -36,38 +38,53 @@ def scale_lr(cfg, enable: bool) -> None:
                         'it to the total batch size that the learning rate is meant for.')
     if enable:
         cfg.auto_scale_lr.enable = True
-    total = cfg.train_dataloader.batch_size * world_size()
-    if base and total != base and not scaling.get('enable') and not enable:
+    processes, batch = cli.world_size(cfg.launcher), cfg.train_dataloader.get('batch_size')
+    scaled = enable or scaling.get('enable')
+    if base and batch and not scaled and processes * batch != base and cli.rank(cfg.launcher) == 0:
         print(f'note: the learning rate is meant for a total batch of {base}, this run has '
-              f'{total} ({world_size()} x {cfg.train_dataloader.batch_size}): add --auto-scale-lr '
-              'to scale it.')
+              f'{processes * batch} ({processes} x {batch}): add --auto-scale-lr to scale it.')
 
 
-def resume(cfg, checkpoint: str) -> None:
-    """Go on from a checkpoint if there is one; the backbone's own start is not needed then."""
-    if checkpoint == 'auto':
+def start_from(cfg, resume) -> None:
+    """Settle the checkpoint that the whole model starts from, if any.
+
+    ``resume`` is a path, 'auto' (the newest in the work dir, or afresh where there is none) or
+    None. With such a checkpoint the backbone's own start is not needed.
+    """
+    if resume == 'auto':
         has_one = os.path.isfile(os.path.join(cfg.work_dir, 'last_checkpoint'))
-        checkpoint = find_latest_checkpoint(cfg.work_dir) if has_one else None
-    elif not os.path.isfile(checkpoint):
-        raise UserError(f'checkpoint {checkpoint} does not exist: check the path.')
-    if checkpoint:
-        cfg.resume, cfg.load_from = True, checkpoint
+        resume = find_latest_checkpoint(cfg.work_dir) if has_one else None
+    if resume:
+        cfg.resume, cfg.load_from = True, resume
+    if cfg.get('load_from'):
+        if '://' not in cfg.load_from and not os.path.isfile(cfg.load_from):
+            raise UserError(f'checkpoint {cfg.load_from} does not exist: check the path.')
         if cfg.model.get('backbone'):
             cfg.model.backbone.init_cfg = None
+
+
+def check_start(runner: Runner) -> None:
+    """A resumed model must match whole; a fine-tuned one's backbone must, its heads may differ."""
+    cfg = runner.cfg
+    if cfg.get('load_from'):
+        model = getattr(runner.model, 'module', runner.model)
+        part = '' if cfg.get('resume') else 'backbone.'
+        check_fit(model, cfg.load_from, read_state_dict(cfg.load_from), part)
 
 
 def main():
     args = parse_args()
     cfg = cli.load_config(args)
     if args.amp:
-        if not has_gpu():
+        if not torch.cuda.is_available():
             raise UserError('--amp needs a GPU, and none is visible: leave it out.')
         cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
-    if args.resume:
-        resume(cfg, args.resume)
+    start_from(cfg, args.resume)
     preflight.check(cfg, ('train', 'val'))
     scale_lr(cfg, args.auto_scale_lr)
-    Runner.from_cfg(cfg).train()
+    runner = Runner.from_cfg(cfg)
+    check_start(runner)
+    runner.train()
 
 
 if __name__ == '__main__':

@@ -8,7 +8,6 @@ from typing import Callable
 
 from mmengine.config import Config, DictAction
 
-from mmdla.engine.runner import world_size
 from mmdla.errors import UserError
 
 
@@ -25,6 +24,8 @@ def parser(description: str) -> argparse.ArgumentParser:
         help='settings that override the config, for example '
         'optim_wrapper.optimizer.lr=0.02 train_dataloader.batch_size=2')
     p.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    # torch.distributed.launch, which mim uses, passes it; the environment says the same
+    p.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     return p
 
 
@@ -33,9 +34,12 @@ def load_config(args: argparse.Namespace) -> Config:
     if not os.path.isfile(args.config):
         raise UserError(f'config {args.config} does not exist: see the table of configs in the '
                         'README.')
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    try:
+        cfg = Config.fromfile(args.config)
+        cfg.merge_from_dict(args.cfg_options or {})
+    except Exception as error:
+        raise UserError(f'config {args.config} cannot be read with these options '
+                        f'({type(error).__name__}: {error}): correct it.'.replace('\n', ' ')) from error
     cfg.launcher = args.launcher
     if args.work_dir:
         cfg.work_dir = args.work_dir
@@ -44,12 +48,23 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def rank(launcher: str) -> int:
+    names = dict(none=(), pytorch=('RANK', ), slurm=('SLURM_PROCID', ), mpi=('OMPI_COMM_WORLD_RANK', ))
+    return int(next((os.environ[n] for n in names[launcher] if n in os.environ), 0))
+
+
+def world_size(launcher: str) -> int:
+    """Processes that the launcher has started."""
+    names = dict(none=(), pytorch=('WORLD_SIZE', ), slurm=('SLURM_NTASKS', ),
+                 mpi=('OMPI_COMM_WORLD_SIZE', ))
+    return int(next((os.environ[n] for n in names[launcher] if n in os.environ), 1))
+
+
 def run(main: Callable[[], None]) -> None:
-    """Call ``main``; print a UserError as one sentence (once) and exit with 1."""
+    """Call ``main``; print a UserError as one sentence (once a machine) and exit with 1."""
     os.environ.setdefault('LOCAL_RANK', '0')
     warnings.filterwarnings('ignore', message='faster_coco_eval')
     try:
         main()
     except UserError as error:
-        first = world_size() == 1 or os.environ.get('RANK', os.environ.get('SLURM_PROCID')) == '0'
-        sys.exit(f'error: {error}' if first else 1)
+        sys.exit(f'error: {error}' if os.environ['LOCAL_RANK'] == '0' else 1)

@@ -28,7 +28,7 @@ def read_state_dict(filename: str) -> Dict[str, Tensor]:
     try:
         checkpoint = CheckpointLoader.load_checkpoint(filename, map_location='cpu')
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = f'{type(error).__name__}: {error}'.splitlines()[0]
         raise UserError(f'checkpoint {filename} cannot be read ({reason}): check that it is a '
                         'PyTorch checkpoint, whole and reachable.') from error
     for key in ('state_dict', 'model'):
@@ -45,11 +45,12 @@ def read_state_dict(filename: str) -> Dict[str, Tensor]:
 
 def some(names: List[str], most: int = 5) -> str:
     """The first names and how many more there are."""
+    names = list(names)
     more = f' and {len(names) - most} more' if len(names) > most else ''
     return ', '.join(names[:most]) + more
 
 
-def mismatches(own: Dict[str, Tensor], given: Dict[str, Tensor]) -> List[str]:
+def mismatches(own: Dict[str, Tensor], given: Dict[str, Tensor], most: int = 5) -> List[str]:
     """What keeps ``given`` from filling ``own`` whole, in words.
 
     A norm's ``num_batches_tracked`` may be missing: old checkpoints have none.
@@ -61,7 +62,7 @@ def mismatches(own: Dict[str, Tensor], given: Dict[str, Tensor]) -> List[str]:
         if k in given and given[k].shape != own[k].shape
     ]
     return [
-        f'{len(names)} {what} ({some(names)})'
+        f'{len(names)} {what} ({some(names, most)})'
         for what, names in (('missing', missing), ('unknown', unknown), ('of another shape', shapes))
         if names
     ]
@@ -102,6 +103,8 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
         k.removeprefix(prefix): v for k, v in tensors.items()
         if k.startswith(prefix) and not (prefix == '' and k.startswith(HEADS))
     }
+    unbuilt = tuple(f'layer{i}.' for i in range(backbone.num_stages + 1, 5))
+    given = {k: v for k, v in given.items() if not k.startswith(unbuilt)}
     own = backbone.state_dict()
     plain = not any('.attention.' in k for k in given)
     if plain and backbone.attention_init == 'zero':
@@ -124,3 +127,17 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
         f'backbone: {sum(k in given for k in own)} of {len(own)} tensors loaded from {filename}' +
         (f'; the other {rest}, layer attention, start at zero effect' if rest else ''),
         'current', logging.INFO)
+
+
+def check_fit(model: nn.Module, filename: str, tensors: Dict[str, Tensor], part: str = '') -> None:
+    """Stop at a checkpoint that does not fill the model, or the part of it named by a prefix.
+
+    Raises:
+        UserError: With what is missing, unknown or of another shape.
+    """
+    own, given = ({k: v for k, v in t.items() if k.startswith(part)}
+                  for t in (model.state_dict(), tensors))
+    problems = mismatches(own, given)
+    if problems:
+        raise UserError(f'checkpoint {filename} does not fit the config\'s {type(model).__name__}, '
+                        f'tensors {"; ".join(problems)}: use the config that it was trained with.')

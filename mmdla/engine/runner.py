@@ -1,8 +1,6 @@
 """mmengine's Runner with a readable console and distributed training on CPUs."""
 import logging
-import os
 
-import torch
 import torch.distributed as dist
 from mmengine.device import get_device
 from mmengine.dist import is_distributed
@@ -52,12 +50,3 @@ class Runner(MMEngineRunner):
                 broadcast_buffers=False,
                 find_unused_parameters=self.cfg.get('find_unused_parameters', False))
         return super().wrap_model(model_wrapper_cfg, model)
-
-
-def world_size() -> int:
-    """Processes that the launcher has started."""
-    return int(os.environ.get('WORLD_SIZE', os.environ.get('SLURM_NTASKS', 1)))
-
-
-def has_gpu() -> bool:
-    return torch.cuda.is_available()

@@ -43,8 +43,7 @@ class _StandIn(types.ModuleType):
         def unavailable(*args, **kwargs):
             raise RuntimeError(
                 f'mmcv operator "{name}" needs mmcv\'s compiled operators, which this '
-                'installation does not have: compile them with "pip install --no-cache-dir '
-                '--no-build-isolation --force-reinstall --no-deps onedl-mmcv" (see "Compiled '
+                'installation does not have: compile mmcv from source (two commands, see "Compiled '
                 'operators" in the README of mmdla).')
 
         return unavailable

@@ -36,6 +36,46 @@ def test_missing_data(cfg, tmp_path):
     fails(cfg, 'train_dataloader.dataset.ann_file: .* does not exist')
 
 
+def test_missing_images(cfg, tmp_path):
+    for image in (tmp_path / 'set' / 'train2017').iterdir():
+        image.unlink()
+    fails(cfg, 'first image of .* does not exist')
+
+
+def test_evaluator_of_another_set(cfg, tmp_path):
+    other = tmp_path / 'other.json'
+    own = tmp_path / 'set/annotations/instances_val2017.json'
+    other.write_text(own.read_text().replace('.png', '.jpg'))
+    cfg.test_evaluator.ann_file = str(other)
+    fails(cfg, 'test_evaluator.ann_file: .* is of other images', ('test', ))
+
+
+def test_classes_in_a_file(cfg, tmp_path):
+    names = tmp_path / 'classes.txt'
+    names.write_text('\n'.join(cfg.classes) + '\n')
+    cfg.train_dataloader.dataset.metainfo.classes = str(names)
+    preflight.check(cfg, ('train', ))
+
+
+@pytest.mark.parametrize('name', [
+    'mmdet::htc/htc_r50_fpn_1x_coco.py', 'mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py',
+    'mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py', 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py',
+    'mmpretrain::resnet/resnet50_8xb32_in1k.py', 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'])
+def test_the_hosts_own_configs_pass(name, monkeypatch):
+    """With their data there: file checks answer yes, the class names are COCO's."""
+    from mmdet.datasets import CocoDataset
+    from mmengine.hub import get_config
+    monkeypatch.setattr(preflight, 'check_exists', lambda *args: None)
+    monkeypatch.setattr(preflight, 'coco_categories', lambda path: CocoDataset.METAINFO['classes'])
+    monkeypatch.setattr(preflight, 'first_image', lambda path: '1.jpg')
+    preflight.check(get_config(name), ('train', 'val', 'test'))
+
+
+def test_a_data_set_that_downloads_itself_may_be_absent():
+    from mmengine.hub import get_config
+    preflight.check(get_config('mmpretrain::resnet/resnet18_8xb16_cifar10.py'), ('train', 'val'))
+
+
 def test_missing_evaluator_file(cfg):
     cfg.test_evaluator.ann_file = 'nowhere.json'
     fails(cfg, 'test_evaluator.ann_file: nowhere.json does not exist', ('test', ))
@@ -45,7 +85,7 @@ def test_missing_evaluator_file(cfg):
                                      '{"categories": ['])
 def test_unreadable_annotations(cfg, tmp_path, content):
     (tmp_path / 'set/annotations/instances_train2017.json').write_text(content)
-    fails(cfg, 'is no COCO annotation file')
+    fails(cfg, 'is no whole COCO annotation file')
 
 
 def test_class_names_that_do_not_match(cfg):

@@ -86,8 +86,8 @@ def test_nms(count, threshold, offset):
 
 @pytest.mark.parametrize('dtype', [torch.float64, torch.float16, torch.bfloat16])
 def test_nms_dtypes(dtype):
-    if not STAND_IN and dtype != torch.float64:
-        pytest.skip('mmcv\'s compiled CPU operators have no half precision')
+    if not STAND_IN:
+        pytest.skip('mmcv\'s compiled CPU nms takes float32 only')
     boxes = torch.tensor([[0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30]], dtype=dtype)
     assert nms(boxes, boxes.new_tensor([.5, .9, .7]), 0.5)[1].tolist() == [1, 2]
 
@@ -156,6 +156,28 @@ def test_any_other_operator_raises_one_sentence():
         loss(torch.randn(2, 3), torch.tensor([0, 1]))
     with pytest.raises(RuntimeError, match='pool_mode="max"'):
         RoIAlign(3, 1.0, 0, 'max')(torch.randn(1, 1, 8, 8), torch.tensor([[0, 1., 1, 5, 5]]))
+
+
+@pytest.mark.skipif(STAND_IN, reason='mmcv has no compiled operators here')
+def test_stand_in_equals_the_compiled_operators():
+    boxes, scores = random_boxes(300).float(), torch.rand(300)
+    for offset in (0, 1):
+        assert torch.equal(
+            mmcv_ext.nms(boxes, scores, 0.5, offset), nms(boxes, scores, 0.5, offset)[1])
+    features = torch.randn(2, 4, 16, 16, requires_grad=True)
+    rois = torch.cat([torch.arange(300)[:, None] % 2, boxes], 1)
+    for aligned in (True, False):
+        for sampling_ratio in (0, 2):
+            settings = dict(aligned_height=7, aligned_width=5, spatial_scale=0.5, pool_mode=1,
+                            sampling_ratio=sampling_ratio, aligned=aligned)
+            expected = roi_align(features, rois, (7, 5), 0.5, sampling_ratio, 'avg', aligned)
+            grad = torch.randn_like(expected)
+            out, grad_input = torch.empty_like(expected), torch.empty_like(features)
+            mmcv_ext.roi_align_forward(features.detach(), rois, out, None, None, **settings)
+            mmcv_ext.roi_align_backward(grad, rois, None, None, grad_input, **settings)
+            torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(
+                grad_input, torch.autograd.grad(expected, features, grad)[0], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')

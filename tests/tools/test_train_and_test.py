@@ -3,6 +3,7 @@ import json
 import os
 import runpy
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,12 @@ import torch
 CONFIG = 'configs/mini/faster_rcnn_dla_l18_mini.py'
 
 
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
 def run(*args, check=True, **env):
     result = subprocess.run(
         [str(a) for a in args],
@@ -22,7 +29,7 @@ def run(*args, check=True, **env):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, 'PYTHON': sys.executable, 'PYTHONPATH': '.',
-             'OMP_NUM_THREADS': '1', **env})
+             'OMP_NUM_THREADS': '1', 'PORT': str(free_port()), **env})
     if check:
         assert result.returncode == 0, result.stdout
     return result
@@ -107,6 +114,11 @@ def test_mistakes_get_one_sentence(fails, mask_run, mini_root, tmp_path, monkeyp
     fails('does not fit the config', test, CONFIG, work / 'epoch_2.pth', *to)
     fails('none.pth does not exist', test, CONFIG, 'none.pth', *to)
     fails('none.pth does not exist', train, CONFIG, '--resume', 'none.pth', *to)
+    other = work / 'epoch_2.pth'
+    fails('does not fit the config', train, CONFIG, '--resume', other, *to)
+    fails('does not fit the config', train, CONFIG, *to, '--cfg-options', f'load_from={other}')
+    fails('cannot be read with these options', train, CONFIG, '--cfg-options',
+          'model.backbone.depth.x=1')
     fails('got 99', train, CONFIG, *to, '--cfg-options', 'model.backbone.depth=99')
     if not torch.cuda.is_available():
         fails('--amp needs a GPU', train, CONFIG, '--amp')

@@ -16,7 +16,7 @@ from collections import OrderedDict
 import torch
 
 import mmdla.models as models
-from mmdla.engine.pretrained import mismatches, read_state_dict, some
+from mmdla.engine.pretrained import mismatches, read_state_dict
 from mmdla.errors import UserError
 
 PROJECTION = dict(q='query', k='key', v='value')
@@ -99,14 +99,14 @@ def convert(tensors: dict, backbone_only: bool = False) -> tuple:
             unknown.append(key)
     if unknown:
         raise UserError(f'{len(unknown)} tensors are not of a released MRLA-L or DLA-L ResNet: '
-                        f'{some(unknown, most=20)}.')
+                        f'{", ".join(unknown)}.')
     if prefix == '' and not backbone_only and len(rest) != 2:
         raise UserError('the classifier\'s fc.weight or fc.bias is missing: with --backbone-only '
                         'the backbone is converted alone.')
     config = infer_config(backbone)
     model = getattr(models, config['type'].split('.')[1])(
         **{k: v for k, v in config.items() if k != 'type'})
-    problems = mismatches(model.state_dict(), backbone)
+    problems = mismatches(model.state_dict(), backbone, most=len(tensors))
     if problems:
         raise UserError(f'the tensors do not make a whole {config["type"]}: {"; ".join(problems)}.')
     if backbone_only:

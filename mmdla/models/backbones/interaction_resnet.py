@@ -8,7 +8,7 @@ from mmpretrain.models.backbones.resnet import BasicBlock, Bottleneck, ResLayer,
 from torch import Tensor, nn
 
 from mmdla.engine.pretrained import load_backbone
-from mmdla.models.layers.context_unit import choose
+from mmdla.errors import choose
 
 
 class BasicBranch(BasicBlock):
@@ -109,8 +109,8 @@ class InteractionResNet(ResNet):
         self.attention_init = attention_init
         self.interaction = partial(choose('variant', variant, self.variants), **interaction_cfg)
         init_cfgs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
-        self.pretrained = [cfg for cfg in init_cfgs if cfg['type'] == 'Pretrained']
-        random_init = [cfg for cfg in init_cfgs if cfg['type'] != 'Pretrained']
+        self.pretrained = [cfg for cfg in init_cfgs if 'checkpoint' in cfg]
+        random_init = [cfg for cfg in init_cfgs if 'checkpoint' not in cfg]
         if random_init:
             kwargs['init_cfg'] = random_init
         super().__init__(depth, **kwargs)

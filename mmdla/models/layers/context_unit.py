@@ -4,16 +4,9 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from mmdla.errors import UserError
+from mmdla.errors import UserError, choose
 
-NORMALIZERS = dict(sigmoid=torch.sigmoid, identity=lambda c: c, tanh=torch.tanh, relu=torch.relu)
-
-
-def choose(name: str, value, options):
-    """``options[value]``, or one sentence that lists the options."""
-    if value not in options:
-        raise UserError(f'{name} must be one of {", ".join(map(repr, options))}; got {value!r}.')
-    return options[value]
+NORMALIZERS = dict(sigmoid=torch.sigmoid, identity=nn.Identity(), tanh=torch.tanh, relu=torch.relu)
 
 
 class DSU(nn.Module):

@@ -12,7 +12,9 @@ from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
-from .context_unit import NORMALIZERS, build_context_unit, choose
+from mmdla.errors import choose
+
+from .context_unit import NORMALIZERS, build_context_unit
 from .mrla import LightLayerAttention, global_average, per_channel
 
 GATES = {name: NORMALIZERS[name] for name in ('sigmoid', 'identity')}

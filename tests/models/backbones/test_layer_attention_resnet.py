@@ -136,11 +136,15 @@ def test_trunk_options(build, kwargs):
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_attention_drop_path_drops_samples_in_training_only(build):
-    model = alive(build(attention_drop_path=0.5, norm_eval=True)).double()
+def test_attention_drop_path_drops_the_attention_branch_in_training_only(build):
+    model = alive(build(attention_drop_path=1 - 1e-6, norm_eval=True)).double()
     x = torch.randn(2, 3, 64, 64).double()
-    assert not torch.equal(model.train()(x)[-1], model(x)[-1])
-    assert torch.equal(model.eval()(x)[-1], model(x)[-1])
+    whole, dropped = model.eval()(x)[-1], model.train()(x)[-1]
+    for stage in model.stages:
+        for norm in stage.attention.norms:
+            nn.init.zeros_(norm.weight)
+    close(dropped, model.eval()(x)[-1])
+    assert (dropped - whole).abs().max() > 0.01
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
@@ -197,14 +201,14 @@ def test_zero_init_starts_as_the_plain_resnet(cls, depth, tmp_path):
 
 
 @pytest.mark.parametrize('norm_eval', [True, False])
-@pytest.mark.parametrize('depth', [18, 50, 152])
+@pytest.mark.parametrize('depth', [18, 34, 50, 152])
 @pytest.mark.parametrize('cls', [MRLAResNet, DLAResNet])
 def test_random_init_keeps_ordinary_magnitudes(cls, depth, norm_eval):
     model = cls(depth, norm_eval=norm_eval, out_indices=(0, 1, 2, 3))
     model.init_weights()
     with torch.no_grad():
         outs = model.train()(torch.randn(2, 3, 128, 128))
-    assert all(0.02 < out.std() < 2 for out in outs)
+    assert all(0.1 < out.std() < 3 for out in outs)
 
 
 def test_parameter_names_of_the_trunk_are_torchvisions():
