@@ -20,7 +20,7 @@ fi
 if [ -e $LAST ]; then
     step "2/4 training: $LAST is there"
 else
-    step "2/4 training: Faster R-CNN with a DLA-L-18 backbone, 6 epochs (about 6 minutes on 2 cores)"
+    step "2/4 training: Faster R-CNN with a DLA-L-18 backbone, 6 epochs (about 8 minutes on 2 cores)"
     "$PYTHON" tools/train.py $CONFIG --work-dir $WORK --resume
 fi
 
