@@ -69,11 +69,12 @@ def test_annotations_are_exact(coco, root):
 
 
 def test_the_colour_under_a_mask_is_the_objects_own(coco, root):
-    """A polygon shifted by a pixel or two would mix in its surroundings."""
+    """A polygon shifted by some pixels would mix in its surroundings."""
     for image_id in list(coco.imgs)[:20]:
         image = cv2.imread(str(root / 'train2017' / coco.imgs[image_id]['file_name']))
         for a in coco.loadAnns(coco.getAnnIds([image_id], iscrowd=False)):
-            inside = cv2.erode(coco.annToMask(a), np.ones((3, 3), np.uint8)).astype(bool)
+            # two pixels from the edge: edges are drawn smooth
+            inside = cv2.erode(coco.annToMask(a), np.ones((5, 5), np.uint8)).astype(bool)
             if inside.sum() > 30:
                 assert image[inside].std(0).max() < 12
 

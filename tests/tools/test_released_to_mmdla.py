@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from parity import recipe
 from torch import nn
@@ -60,9 +61,10 @@ def assert_parity(content, images, modules, network, parameter):
 
 
 def classifier(config):
-    return MODELS.build(
-        dict(type='ImageClassifier', backbone=config, neck=dict(type='GlobalAveragePooling'),
-             head=dict(type='LinearClsHead', num_classes=1000, in_channels=2048)))
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return MODELS.build(
+            dict(type='ImageClassifier', backbone=config, neck=dict(type='GlobalAveragePooling'),
+                 head=dict(type='LinearClsHead', num_classes=1000, in_channels=2048)))
 
 
 def test_mrla_l50_equals_the_released_code():
