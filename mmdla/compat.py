@@ -10,9 +10,9 @@ def apply() -> None:
     """Let ``torch.load`` read mmengine's own checkpoints.
 
     Since torch 2.6 it refuses classes that it was not told of, and the original
-    mmengine (0.10.7) does not name those that it writes: its logging history.
+    mmengine (0.10.7) does not name those that it writes: its logging history, which OneDL's names.
     """
     torch.serialization.add_safe_globals([
-        HistoryBuffer, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar,
+        HistoryBuffer, getattr, slice, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar,
         *(type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'int32', 'bool'))
     ])
