@@ -1,6 +1,6 @@
 """Test a detector (COCO AP) or a classifier (accuracy).
 
-    python tools/test.py configs/mini/faster_rcnn_dla_l18_mini.py work_dirs/.../epoch_12.pth
+    python tools/test.py configs/mini/faster_rcnn_dla_l18_mini.py work_dirs/.../epoch_6.pth
 
 Writes WORK_DIR/metrics.json and, for a detector, its detections in COCO's results format to
 WORK_DIR/results.bbox.json (and results.segm.json).
@@ -73,7 +73,6 @@ def summary(metrics: dict) -> str:
                          f'AP50 {metrics[f"coco/{kind}_mAP_50"]:.3f}')
     parts = parts or [f'{k} {v:.4g}' for k, v in metrics.items() if isinstance(v, float)]
     return '; '.join(parts) or 'no metrics: a detector without any detection has none'
-
 
 
 def main():

@@ -12,6 +12,7 @@ from mmdla.errors import UserError
 
 
 def parser(description: str) -> argparse.ArgumentParser:
+    """The arguments that both tools take."""
     p = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('config', help='config file')
@@ -48,16 +49,20 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def from_launcher(launcher: str, default: int, **variables: str) -> int:
+    """A number that a launcher passes in the environment."""
+    return int(os.environ.get(variables.get(launcher, ''), default))
+
+
 def rank(launcher: str) -> int:
-    names = dict(none=(), pytorch=('RANK', ), slurm=('SLURM_PROCID', ), mpi=('OMPI_COMM_WORLD_RANK', ))
-    return int(next((os.environ[n] for n in names[launcher] if n in os.environ), 0))
+    """Number of this process among those of the launcher, from 0."""
+    return from_launcher(launcher, 0, pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 
 
 def world_size(launcher: str) -> int:
     """Processes that the launcher has started."""
-    names = dict(none=(), pytorch=('WORLD_SIZE', ), slurm=('SLURM_NTASKS', ),
-                 mpi=('OMPI_COMM_WORLD_SIZE', ))
-    return int(next((os.environ[n] for n in names[launcher] if n in os.environ), 1))
+    return from_launcher(
+        launcher, 1, pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE')
 
 
 def run(main: Callable[[], None]) -> None:

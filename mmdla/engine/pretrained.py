@@ -69,6 +69,7 @@ def mismatches(own: Dict[str, Tensor], given: Dict[str, Tensor], most: int = 5) 
 
 
 def missing_start(filename: str) -> UserError:
+    """The error for a backbone's start that is not there: it names the three ways on."""
     return UserError(
         f'the backbone\'s start {filename} does not exist: pretrain it on ImageNet with this '
         'package and put it there, name another file with --cfg-options '
@@ -106,17 +107,15 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
     unbuilt = tuple(f'layer{i}.' for i in range(backbone.num_stages + 1, 5))
     given = {k: v for k, v in given.items() if not k.startswith(unbuilt)}
     own = backbone.state_dict()
+    trunk = {k: v for k, v in own.items() if '.attention.' not in k}
     plain = not any('.attention.' in k for k in given)
-    if plain and backbone.attention_init == 'zero':
-        expected = {k: v for k, v in own.items() if '.attention.' not in k}
-    else:
-        expected = own
+    expected = trunk if plain and backbone.attention_init == 'zero' else own
     problems = mismatches(expected, given)
     if problems:
         hint = 'use the checkpoint of this depth, variant and context unit'
         if any('mrla' in k or 'layer_attention' in k for k in tensors):
             hint = 'it is in a released layout: convert it with tools/convert/released_to_mmdla.py'
-        elif plain and not mismatches({k: v for k, v in own.items() if '.attention.' not in k}, given):
+        elif plain and not mismatches(trunk, given):
             hint = ('it is an ordinary ResNet of this depth: set attention_init=\'zero\' in the '
                     'backbone to start from it')
         raise UserError(f'checkpoint {filename} does not fit {type(backbone).__name__}-'

@@ -59,7 +59,8 @@ def test_classes_in_a_file(cfg, tmp_path):
 
 @pytest.mark.parametrize('name', [
     'mmdet::htc/htc_r50_fpn_1x_coco.py', 'mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py',
-    'mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py', 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py',
+    'mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py',
+    'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py',
     'mmpretrain::resnet/resnet50_8xb32_in1k.py', 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'])
 def test_the_hosts_own_configs_pass(name, monkeypatch):
     """With their data there: file checks answer yes, the class names are COCO's."""

@@ -201,7 +201,7 @@ def test_zero_init_starts_as_the_plain_resnet(cls, depth, tmp_path):
 
 
 @pytest.mark.parametrize('norm_eval', [True, False])
-@pytest.mark.parametrize('depth', [18, 34, 50, 152])
+@pytest.mark.parametrize('depth', [18, 34, 50, 101, 152])
 @pytest.mark.parametrize('cls', [MRLAResNet, DLAResNet])
 def test_random_init_keeps_ordinary_magnitudes(cls, depth, norm_eval):
     model = cls(depth, norm_eval=norm_eval, out_indices=(0, 1, 2, 3))
