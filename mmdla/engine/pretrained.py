@@ -109,7 +109,7 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
     own = backbone.state_dict()
     trunk = {k: v for k, v in own.items() if '.attention.' not in k}
     plain = not any('.attention.' in k for k in given)
-    expected = trunk if plain and backbone.attention_init == 'zero' else own
+    expected = trunk if plain and getattr(backbone, 'attention_init', '') == 'zero' else own
     problems = mismatches(expected, given)
     if problems:
         hint = 'use the checkpoint of this depth, variant and context unit'

@@ -1,3 +1,3 @@
-from .backbones import DLAResNet, MRLAResNet
+from .backbones import DIAResNet, DLAResNet, MRLAResNet, PlainResNet
 
-__all__ = ['DLAResNet', 'MRLAResNet']
+__all__ = ['DIAResNet', 'DLAResNet', 'MRLAResNet', 'PlainResNet']

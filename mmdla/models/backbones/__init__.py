@@ -1,3 +1,3 @@
-from .layer_attention_resnet import DLAResNet, MRLAResNet
+from .layer_attention_resnet import DIAResNet, DLAResNet, MRLAResNet, PlainResNet
 
-__all__ = ['DLAResNet', 'MRLAResNet']
+__all__ = ['DIAResNet', 'DLAResNet', 'MRLAResNet', 'PlainResNet']

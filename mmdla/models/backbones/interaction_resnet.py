@@ -1,14 +1,14 @@
 """mmpretrain's ResNet with a layer interaction in every stage."""
 from functools import partial
-from typing import Callable, Optional, Sequence, Tuple
+from typing import Callable, Optional, Sequence, Tuple, Type
 
 import torch.utils.checkpoint as cp
-from mmengine.model.weight_init import constant_init
+from mmcv.cnn import build_conv_layer
 from mmpretrain.models.backbones.resnet import BasicBlock, Bottleneck, ResLayer, ResNet
 from torch import Tensor, nn
 
 from mmdla.engine.pretrained import load_backbone
-from mmdla.errors import choose
+from mmdla.errors import UserError, choose
 
 
 class BasicBranch(BasicBlock):
@@ -68,20 +68,26 @@ class Stage(ResLayer):
         return x
 
 
+def cifar_arch(depth: int) -> dict:
+    """``arch_settings`` of a bottleneck ResNet of depth 9n + 2."""
+    n = (depth - 2) // 9
+    if n < 1 or depth != 9 * n + 2:
+        raise UserError(f'depth must be 9n + 2 on the CIFAR trunk, such as 20, 56 or 110; got {depth}.')
+    return {depth: (BottleneckBranch, (n, n, n))}
+
+
 class InteractionResNet(ResNet):
-    """Base of the backbones here; takes every argument of mmpretrain's ResNet.
+    """Base of the ResNets here; takes every argument of mmpretrain's ResNet.
 
     Parameter names of the trunk are torchvision's, those of the interaction of stage i start
     with ``layer{i}.attention``.
 
     Args:
-        depth (int): 18, 34, 50, 101 or 152.
-        variant (str): A key of ``variants``, the interactions that a subclass offers.
-        interaction_cfg (dict): Arguments of the interaction.
-        attention_init (str): Start of the gammas of the attention branch's norms. 'scaled',
-            1 / sqrt(layers of the stage): outputs keep ordinary magnitudes whatever the
-            depth, with frozen norms too. 'one', as released. 'zero': the network starts as the
-            plain ResNet, so that ordinary ResNet weights can be its start.
+        depth (int): 18, 34, 50, 101 or 152; on the CIFAR trunk any 9n + 2, such as 20, 56, 110.
+        interaction (type): Class of the layer interaction.
+        interaction_cfg (dict): Its arguments.
+        trunk (str): 'imagenet', or 'cifar': three stages of n bottleneck blocks with 64, 128 and
+            256 channels behind a 3x3 convolution, for 32x32 images.
         init_cfg (dict | list[dict], optional): As in mmpretrain, but
             ``dict(type='Pretrained', checkpoint=...)`` is strict, see
             :func:`mmdla.engine.pretrained.load_backbone`.
@@ -94,26 +100,45 @@ class InteractionResNet(ResNet):
         depth: (BasicBranch if block is BasicBlock else BottleneckBranch, num_blocks)
         for depth, (block, num_blocks) in ResNet.arch_settings.items()
     }
-    variants = {}
-    attention_inits = dict(scaled=lambda n: n**-0.5, one=lambda n: 1.0, zero=lambda n: 0.0)
+    trunks = dict(
+        imagenet=dict(),
+        cifar=dict(
+            stem_channels=16,
+            base_channels=16,
+            num_stages=3,
+            strides=(1, 2, 2),
+            dilations=(1, 1, 1),
+            out_indices=(2, ),
+            zero_init_residual=False))
 
     def __init__(self,
                  depth: int,
-                 variant: str,
+                 interaction: Type[nn.Module],
                  interaction_cfg: dict,
-                 attention_init: str = 'scaled',
+                 trunk: str = 'imagenet',
                  init_cfg: Optional[dict] = None,
                  **kwargs) -> None:
+        kwargs = {**choose('trunk', trunk, self.trunks), **kwargs}
+        self.trunk = trunk
+        if trunk == 'cifar':
+            self.arch_settings = cifar_arch(depth)
         choose('depth', depth, self.arch_settings)
-        choose('attention_init', attention_init, self.attention_inits)
-        self.attention_init = attention_init
-        self.interaction = partial(choose('variant', variant, self.variants), **interaction_cfg)
+        self.interaction = partial(interaction, **interaction_cfg)
         init_cfgs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
         self.pretrained = [cfg for cfg in init_cfgs if 'checkpoint' in cfg]
         random_init = [cfg for cfg in init_cfgs if 'checkpoint' not in cfg]
         if random_init:
             kwargs['init_cfg'] = random_init
         super().__init__(depth, **kwargs)
+
+    def _make_stem_layer(self, in_channels: int, stem_channels: int) -> None:
+        super()._make_stem_layer(in_channels, stem_channels)
+        if self.trunk == 'cifar':
+            if self.deep_stem:
+                raise UserError('deep_stem=True is of trunk=\'imagenet\': leave it out.')
+            self.conv1 = build_conv_layer(
+                self.conv_cfg, in_channels, stem_channels, 3, padding=1, bias=False)
+            self.maxpool = nn.Identity()
 
     def make_res_layer(self, **kwargs) -> Stage:
         interaction = partial(self.interaction, norm_cfg=kwargs['norm_cfg'])
@@ -127,12 +152,12 @@ class InteractionResNet(ResNet):
         if self.is_init:
             return
         super().init_weights()
-        for stage in self.stages:
-            gamma = self.attention_inits[self.attention_init](len(stage))
-            for norm in stage.attention.norms:
-                constant_init(norm, gamma)
+        self.init_interactions()
         for cfg in self.pretrained:
             load_backbone(self, cfg['checkpoint'], cfg.get('prefix'))
+
+    def init_interactions(self) -> None:
+        """Start of the interactions' parameters; by default as mmpretrain starts the trunk's."""
 
     def train(self, mode: bool = True) -> 'InteractionResNet':
         super().train(mode)

@@ -1,8 +1,7 @@
 """Layer interactions: how a stage joins its blocks.
 
-A plain ResNet's is ``x_l = ReLU(branch + shortcut)``. An interaction gets the branch and the
-shortcut of block l and returns the input of block l + 1 together with a state that lives
-inside one forward call.
+An interaction gets the branch and the shortcut of block l and returns the input of block
+l + 1 together with a state that lives inside one forward call.
 """
 from typing import Optional, Tuple
 
@@ -14,41 +13,24 @@ from torch import Tensor, nn
 
 from mmdla.errors import choose
 
-from .context_unit import NORMALIZERS, build_context_unit
-from .mrla import LightLayerAttention, global_average, per_channel
+from .context_unit import State, build_context_unit
+from .mrla import (LayerAttention, LightLayerAttention, global_average, per_channel,
+                   softmax_over_layers, weighted_sum)
 
-GATES = {name: NORMALIZERS[name] for name in ('sigmoid', 'identity')}
 
-
-class MRLALight(nn.Module):
-    """``x_l <- x_l + DropPath(BN(o_l))`` with ``o_l`` of MRLA, Eq. 3.
-
-    ``o_{l-1}`` is the block's own shortcut, since the block before has already added its o
-    to its output.
+class Residual(nn.Module):
+    """``x_l = ReLU(branch + shortcut)``: the plain ResNet.
 
     Args:
         channels (int): C of the stage.
         num_layers (int): Blocks in the stage.
-        norm_cfg (dict): The norm after the attention.
-        dim_per_head (int): Channels of one attention head.
-        drop_path_rate (float): Stochastic depth of the attention branch.
+        norm_cfg (dict): The trunk's norm.
     """
 
-    def __init__(self,
-                 channels: int,
-                 num_layers: int,
-                 norm_cfg: dict,
-                 dim_per_head: int = 32,
-                 drop_path_rate: float = 0.0) -> None:
+    def __init__(self, channels: int, num_layers: int, norm_cfg: dict) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            LightLayerAttention(channels, dim_per_head) for _ in range(num_layers))
-        self.norms = nn.ModuleList(
-            build_norm_layer(norm_cfg, channels)[1] for _ in range(num_layers))
-        self.drop_path = DropPath(drop_path_rate)
 
-    def forward(self, index: int, branch: Tensor, shortcut: Tensor,
-                state: None) -> Tuple[Tensor, None]:
+    def forward(self, index: int, branch: Tensor, shortcut: Tensor, state) -> Tuple[Tensor, object]:
         """
         Args:
             index (int): Layer in the stage, from 0.
@@ -59,24 +41,153 @@ class MRLALight(nn.Module):
         Returns:
             tuple: The next block's input, (B, C, H, W), and the state.
         """
+        return F.relu(branch + shortcut, inplace=True), state
+
+
+class LII(Residual):
+    """``x_l = ReLU(branch * h_l + shortcut)``, h_l the unit's output on GAP(branch).
+
+    DIANet (AAAI 2020) with the unit DIA; the others are rows of DLA, Table 6.
+
+    Args:
+        context_unit (dict): Config of the unit, one for all layers of the stage.
+    """
+
+    def __init__(self, channels: int, num_layers: int, norm_cfg: dict, context_unit: dict) -> None:
+        super().__init__(channels, num_layers, norm_cfg)
+        self.context_unit = build_context_unit(channels, **context_unit)
+
+    def forward(self, index: int, branch: Tensor, shortcut: Tensor,
+                state: Optional[State]) -> Tuple[Tensor, State]:
+        y = global_average(branch)
+        state = self.context_unit(y, self.context_unit.start(y) if state is None else state)
+        scaled = branch * per_channel(self.context_unit.output(state))
+        return F.relu(scaled + shortcut, inplace=True), state
+
+
+class MRLA(Residual):
+    """What the four forms of layer attention share: own q, k, v and norm for each layer.
+
+    Args:
+        dim_per_head (int): Channels of one attention head.
+        drop_path_rate (float): Stochastic depth of the attention branch.
+    """
+
+    attention = LayerAttention
+
+    def __init__(self,
+                 channels: int,
+                 num_layers: int,
+                 norm_cfg: dict,
+                 dim_per_head: int,
+                 drop_path_rate: float = 0.0) -> None:
+        super().__init__(channels, num_layers, norm_cfg)
+        self.layers = nn.ModuleList(
+            self.attention(channels, dim_per_head) for _ in range(num_layers))
+        self.norms = nn.ModuleList(
+            build_norm_layer(norm_cfg, channels)[1] for _ in range(num_layers))
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, index: int, branch: Tensor, shortcut: Tensor, state) -> Tuple[Tensor, object]:
         x = F.relu(branch + shortcut, inplace=True)
-        o = self.layers[index](x, global_average(x), shortcut)
-        return x + self.drop_path(self.norms[index](o)), state
+        o, state = self.attend(index, x, shortcut, state)
+        return x + self.drop_path(self.activate(self.norms[index](o))), state
+
+    def attend(self, index: int, x: Tensor, shortcut: Tensor, state) -> Tuple[Tensor, object]:
+        """The layer's attention o_l, (B, C, H, W), and the new state."""
+        raise NotImplementedError
+
+    def activate(self, o: Tensor) -> Tensor:
+        return o
 
 
-class DLALight(MRLALight):
-    """MRLA-L whose ``o_{l-1}`` is refreshed by a context first (DLA-L).
+class MRLALight(MRLA):
+    """``x_l <- x_l + DropPath(BN(o_l))`` with ``o_l`` of MRLA, Eq. 3.
 
-    Forward path (context of the layers so far): ``c_l = Dyn(GAP(x_l), c_{l-1})``.
-    Backward path (each sample's own context refreshes its earlier features, Eq. 6):
-    ``o_{l-1} <- o_{l-1} * gate(Dyn(GAP(o_{l-1}), c_l)) + E(o_{l-1})``.
+    ``o_{l-1}`` is the block's own shortcut, since the block before has already added its o
+    to its output.
+    """
+
+    attention = LightLayerAttention
+
+    def __init__(self, channels: int, num_layers: int, norm_cfg: dict, dim_per_head: int = 32,
+                 drop_path_rate: float = 0.0) -> None:
+        super().__init__(channels, num_layers, norm_cfg, dim_per_head, drop_path_rate)
+
+    def attend(self, index: int, x: Tensor, shortcut: Tensor, state: None) -> Tuple[Tensor, None]:
+        return self.layers[index](x, global_average(x), shortcut), state
+
+
+class MRLABase(MRLA):
+    """``x_l <- x_l + DropPath(ReLU(BN(o_l)))`` with ``o_l`` of MRLA, Eq. 2.
+
+    The state holds the keys (B, l, C) and the values, l maps (B, C, H, W).
+    """
+
+    def __init__(self, channels: int, num_layers: int, norm_cfg: dict, dim_per_head: int = 16,
+                 drop_path_rate: float = 0.0) -> None:
+        super().__init__(channels, num_layers, norm_cfg, dim_per_head, drop_path_rate)
+
+    def attend(self, index: int, x: Tensor, shortcut: Tensor,
+               state: Optional[tuple]) -> Tuple[Tensor, tuple]:
+        layer, y = self.layers[index], global_average(x)[:, None]
+        keys, values = state or (None, ())
+        keys, values = join(keys, layer.key(y)), (*values, layer.value(x))
+        weights = softmax_over_layers(layer.query(y), keys, layer.dim_per_head)
+        return weighted_sum(weights, values), (keys, values)
+
+    def activate(self, o: Tensor) -> Tensor:
+        return F.relu(o, inplace=True)
+
+
+def join(past: Optional[Tensor], new: Tensor) -> Tensor:
+    """Rows of the layers so far (B, l - 1, C) and of the newest (B, 1, C): (B, l, C)."""
+    return new if past is None else torch.cat([past, new], 1)
+
+
+class Dynamic:
+    """The dual path of DLA (section 3), a mixin for the light and the base form.
+
+    Forward path, the context of the layers so far: ``c_l = Dyn(GAP(x_l), c_{l-1})``.
+    Backward path, ``d = gate(Dyn(y, c_l))``: each sample's own context refreshes its earlier
+    features.
 
     Args:
         context_unit (dict): Config of Dyn, one for all layers of the stage.
-        gate (str): 'sigmoid' (the released code) or 'identity' (Eq. 6 read literally).
+        gate (str): 'sigmoid': the unit's output multiplies the features, which is sigmoid(c) of
+            the DSU (the released code). 'identity': c itself does (Eq. 6 read literally).
+        initial_context (str): ``c_0``: 'zeros' or 'learned'.
+    """
+
+    def add_dynamics(self, channels: int, context_unit: Optional[dict], gate: str,
+                     initial_context: str) -> None:
+        self.context_unit = build_context_unit(channels, **(context_unit or {}))
+        self.gate = choose('gate', gate, dict(sigmoid='output', identity='context'))
+        learned = choose('initial_context', initial_context, dict(zeros=False, learned=True))
+        self.initial_context = nn.Parameter(torch.randn(channels)) if learned else None
+
+    def forward_path(self, y: Tensor, state: Optional[State]) -> State:
+        """State of Dyn after a layer with channel means y (B, C)."""
+        if state is None:
+            state = self.context_unit.start(y, self.initial_context)
+        return self.context_unit(y, state)
+
+    def backward_path(self, y: Tensor, state: State) -> Tensor:
+        """Gates of earlier features with channel means y, (B, C) or (B, t, C)."""
+        if y.dim() == 3:
+            state = tuple(s[:, None] for s in state)
+        return getattr(self.context_unit, self.gate)(self.context_unit(y, state))
+
+
+class DLALight(Dynamic, MRLALight):
+    """MRLA-L whose ``o_{l-1}`` is refreshed by a context first (DLA-L).
+
+    ``o_{l-1} <- o_{l-1} * gate(Dyn(GAP(o_{l-1}), c_l)) + E(o_{l-1})``. The state is Dyn's.
+
+    Args:
+        context_unit, gate, initial_context: See :class:`Dynamic`.
         excite (bool): Whether to have E, a depthwise 3x3 convolution shared by the stage's
             layers: in the released code and in most published counts, not in the paper's text.
-        initial_context (str): ``c_0``: 'zeros' or 'learned'.
     """
 
     def __init__(self,
@@ -87,30 +198,88 @@ class DLALight(MRLALight):
                  drop_path_rate: float = 0.0,
                  context_unit: Optional[dict] = None,
                  gate: str = 'sigmoid',
-                 excite: bool = True,
-                 initial_context: str = 'zeros') -> None:
+                 initial_context: str = 'zeros',
+                 excite: bool = True) -> None:
         super().__init__(channels, num_layers, norm_cfg, dim_per_head, drop_path_rate)
-        self.context_unit = build_context_unit(channels, **(context_unit or {}))
-        self.gate = choose('gate', gate, GATES)
+        self.add_dynamics(channels, context_unit, gate, initial_context)
         self.excite = nn.Conv2d(
             channels, channels, 3, padding=1, groups=channels, bias=False) if excite else None
-        learned = choose('initial_context', initial_context, dict(zeros=False, learned=True))
-        self.initial_context = nn.Parameter(torch.randn(channels)) if learned else None
 
-    def forward(self, index: int, branch: Tensor, shortcut: Tensor,
-                context: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
-        """As in :class:`MRLALight`; the state is the context ``c_{l-1}``, (B, C)."""
-        x = F.relu(branch + shortcut, inplace=True)
+    def attend(self, index: int, x: Tensor, shortcut: Tensor,
+               state: Optional[State]) -> Tuple[Tensor, State]:
         y = global_average(x)
-        if context is None and self.initial_context is not None:
-            context = self.initial_context.to(y.dtype).expand_as(y)
-        context = self.context_unit(y, context)
-        o = self.refresh(shortcut, context)
-        o = self.layers[index](x, y, o)
-        return x + self.drop_path(self.norms[index](o)), context
+        state = self.forward_path(y, state)
+        return self.layers[index](x, y, self.refresh(shortcut, state)), state
 
-    def refresh(self, o: Tensor, context: Tensor) -> Tensor:
-        """Backward path: ``o`` (B, C, H, W) under the context (B, C) of the same sample."""
-        d = self.gate(self.context_unit(global_average(o), context))
-        refreshed = o * per_channel(d)
+    def refresh(self, o: Tensor, state: State) -> Tensor:
+        """Backward path of ``o`` (B, C, H, W) under the context of the same sample."""
+        refreshed = o * per_channel(self.backward_path(global_average(o), state))
         return refreshed if self.excite is None else refreshed + self.excite(o)
+
+
+class DLABase(Dynamic, MRLABase):
+    """MRLA-B over layers that a context refreshes first (DLA-B).
+
+    Means and depthwise convolutions commute with a factor per channel. So each value map is
+    computed once and kept as it is, and the gates of its refreshes are multiplied up in a
+    factor S_t: ``o_l = sum_t (a_lt * S_t) v_t``.
+
+    Args:
+        context_unit, gate, initial_context: See :class:`Dynamic`.
+        refresh (str): 'features' (Eq. 6): ``x_t <- x_t * d_t`` with ``d_t = gate(Dyn(y_t, c_l))``,
+            from which y_t, k_t and v_t follow. 'tokens' (the released code): k_t and v_t are
+            refreshed on their own, by ``gate(Dyn(k_t, c_l))`` and ``gate(Dyn(GAP(v_t), c_l))``.
+    """
+
+    def __init__(self,
+                 channels: int,
+                 num_layers: int,
+                 norm_cfg: dict,
+                 dim_per_head: int = 16,
+                 drop_path_rate: float = 0.0,
+                 context_unit: Optional[dict] = None,
+                 gate: str = 'sigmoid',
+                 initial_context: str = 'zeros',
+                 refresh: str = 'features') -> None:
+        super().__init__(channels, num_layers, norm_cfg, dim_per_head, drop_path_rate)
+        self.add_dynamics(channels, context_unit, gate, initial_context)
+        self.refresh = choose(
+            'refresh', refresh, dict(features=DLABase.refreshed_features, tokens=DLABase.refreshed_tokens))
+
+    def attend(self, index: int, x: Tensor, shortcut: Tensor,
+               state: Optional[tuple]) -> Tuple[Tensor, tuple]:
+        layer, y = self.layers[index], global_average(x)
+        dyn, past = state or (None, None)
+        dyn = self.forward_path(y, dyn)
+        keys, factors, values, past = self.refresh(self, layer, x, y[:, None], dyn, past)
+        weights = softmax_over_layers(layer.query(y[:, None]), keys, layer.dim_per_head)
+        return weighted_sum(weights * factors, values), (dyn, past)
+
+    def refreshed_features(self, layer: LayerAttention, x: Tensor, y: Tensor, dyn: State,
+                           past: Optional[tuple]) -> tuple:
+        """Keys, factors and values of all layers so far; the means y_t are what is refreshed."""
+        means, factors, values = past or (None, None, ())
+        if past:
+            d = self.backward_path(means, dyn)
+            means, factors = means * d, factors * d
+        means, factors = join(means, y), join(factors, torch.ones_like(y))
+        values = (*values, layer.value(x))
+        return self.keys_of(means), factors, values, (means, factors, values)
+
+    def refreshed_tokens(self, layer: LayerAttention, x: Tensor, y: Tensor, dyn: State,
+                         past: Optional[tuple]) -> tuple:
+        """As above; the keys and the means of the values are what is refreshed."""
+        keys, means, factors, values = past or (None, None, None, ())
+        if past:
+            d_k, d_v = self.backward_path(torch.cat([keys, means], 1), dyn).chunk(2, 1)
+            keys, means, factors = keys * d_k, means * d_v, factors * d_v
+        v = layer.value(x)
+        keys, means = join(keys, layer.key(y)), join(means, global_average(v)[:, None])
+        factors, values = join(factors, torch.ones_like(y)), (*values, v)
+        return keys, factors, values, (keys, means, factors, values)
+
+    def keys_of(self, y: Tensor) -> Tensor:
+        """Keys of the first l layers from their means, (B, l, C), in one grouped convolution."""
+        count = y.shape[1]
+        weight = torch.cat([layer.key.weight for layer in self.layers[:count]])
+        return F.conv1d(y, weight, padding=self.layers[0].key.padding, groups=count)

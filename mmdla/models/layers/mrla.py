@@ -1,8 +1,9 @@
-"""Multi-head recurrent layer attention, light (MRLA-L).
+"""Multi-head recurrent layer attention (MRLA).
 
 *Cross-Layer Retrospective Retrieving via Layer Attention*, ICLR 2023.
 """
 import math
+from typing import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,12 +30,16 @@ def kernel_size(channels: int) -> int:
     return t if t % 2 else t + 1
 
 
-class LightLayerAttention(nn.Module):
-    """``o_l = lambda_l * o_{l-1} + sigmoid(s_ll) v_l`` (MRLA, Eq. 3).
+def head_scores(query: Tensor, key: Tensor, dim_per_head: int) -> Tensor:
+    """``<q, k> / sqrt(D)`` of each head, (..., C) and (..., C) to (..., C / D)."""
+    product = (query * key).unflatten(-1, (-1, dim_per_head))
+    return product.sum(-1) / math.sqrt(dim_per_head)
 
-    ``s_ll = <q_l, k_l> / sqrt(D)`` for each of the C / D heads; q and k are 1-D
-    convolutions of the channel means, v a depthwise 3x3 convolution. With its one key
-    the printed softmax would be constant 1; as the authors do, a sigmoid takes its place.
+
+class LayerAttention(nn.Module):
+    """Query, key and value of one layer.
+
+    q and k are 1-D convolutions of the channel means, v is a depthwise 3x3 convolution.
 
     Args:
         channels (int): C.
@@ -44,7 +49,7 @@ class LightLayerAttention(nn.Module):
         UserError: If D does not divide C.
     """
 
-    def __init__(self, channels: int, dim_per_head: int = 32) -> None:
+    def __init__(self, channels: int, dim_per_head: int) -> None:
         super().__init__()
         if dim_per_head < 1 or channels % dim_per_head:
             raise UserError(f'dim_per_head={dim_per_head} does not divide a stage of {channels} '
@@ -54,15 +59,24 @@ class LightLayerAttention(nn.Module):
         self.query = nn.Conv1d(1, 1, k, padding=k // 2, bias=False)
         self.key = nn.Conv1d(1, 1, k, padding=k // 2, bias=False)
         self.value = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+
+
+class LightLayerAttention(LayerAttention):
+    """``o_l = lambda_l * o_{l-1} + sigmoid(s_ll) v_l`` (MRLA, Eq. 3).
+
+    With its one key the printed softmax would be constant 1; as the authors do, a sigmoid
+    takes its place.
+    """
+
+    def __init__(self, channels: int, dim_per_head: int = 32) -> None:
+        super().__init__(channels, dim_per_head)
         self.lambda_t = nn.Parameter(torch.randn(channels))
 
     def score(self, y: Tensor) -> Tensor:
         """``sigmoid(s_ll)`` of the channel means y (B, C), repeated over each head's channels."""
-        heads = (y.shape[1] // self.dim_per_head, self.dim_per_head)
-        q = self.query(y[:, None]).view(-1, *heads)
-        k = self.key(y[:, None]).view(-1, *heads)
-        s = (q * k).sum(-1, keepdim=True) / math.sqrt(self.dim_per_head)
-        return s.sigmoid().expand_as(q).reshape(y.shape)
+        y = y[:, None]
+        s = head_scores(self.query(y), self.key(y), self.dim_per_head).sigmoid()
+        return s.repeat_interleave(self.dim_per_head, -1)[:, 0]
 
     def forward(self, x: Tensor, y: Tensor, o: Tensor) -> Tensor:
         """
@@ -76,3 +90,37 @@ class LightLayerAttention(nn.Module):
         """
         return per_channel(self.lambda_t.to(o.dtype)) * o + per_channel(
             self.score(y)) * self.value(x)
+
+
+def softmax_over_layers(query: Tensor, keys: Tensor, dim_per_head: int) -> Tensor:
+    """``softmax_t(s_lt)`` (MRLA, Eq. 2).
+
+    Args:
+        query (Tensor): q_l, (B, 1, C).
+        keys (Tensor): k_1 ... k_l, (B, l, C).
+        dim_per_head (int): D.
+
+    Returns:
+        Tensor: Weights of the layers, repeated over each head's channels, (B, l, C).
+    """
+    scores = head_scores(query, keys, dim_per_head)
+    return scores.softmax(1).repeat_interleave(dim_per_head, -1)
+
+
+def weighted_sum(weights: Tensor, values: Sequence[Tensor]) -> Tensor:
+    """``o_l = sum_t w_t v_t``.
+
+    Nothing but the values, which other layers share, and the weights is kept for the gradient.
+
+    Args:
+        weights (Tensor): (B, l, C).
+        values (sequence of Tensor): l maps, each (B, C, H, W).
+
+    Returns:
+        Tensor: (B, C, H, W).
+    """
+    first, *others = (per_channel(w) for w in weights.to(values[0].dtype).unbind(1))
+    out = first * values[0]
+    for w, v in zip(others, values[1:]):
+        out = torch.addcmul(out, w, v)
+    return out
