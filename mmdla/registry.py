@@ -1,5 +1,8 @@
 """Registries of scope ``mmdla``, so that ``type='mmdla.X'`` works in any config."""
-from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine import registry
 from mmengine.registry import Registry
 
-MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmdla', locations=['mmdla.models'])
+MODELS = Registry('model', parent=registry.MODELS, scope='mmdla', locations=['mmdla.models'])
+DATASETS = Registry('dataset', parent=registry.DATASETS, scope='mmdla', locations=['mmdla.datasets'])
+FUNCTIONS = Registry(
+    'function', parent=registry.FUNCTIONS, scope='mmdla', locations=['mmdla.datasets'])

@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from parity import recipe
-from torch import nn
 
 from mmdla.engine.pretrained import load_backbone
 from mmdla.errors import UserError
 from mmdla.models import DLAResNet, MRLAResNet
-from mmdla.models.backbones.interaction_resnet import BottleneckBranch
 
 HERE = Path(__file__).parent
 SCRIPT = HERE.parents[1] / 'tools' / 'convert' / 'released_to_mmdla.py'
@@ -24,8 +23,16 @@ spec = importlib.util.spec_from_file_location('released_to_mmdla', SCRIPT)
 converter = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(converter)
 
-SPLIT = dict(type='DSU', gates='split', reduction=4)
-CIFAR = {'cifar_mrla_l20': (MRLAResNet, {}), 'cifar_dla_l20': (DLAResNet, dict(context_unit=SPLIT))}
+CONFIGS = HERE.parents[1] / 'configs'
+RELEASED = {
+    'imagenet_mrla_l50': 'mrla_l50_8xb32_in1k.py',
+    'cifar_dia20': 'cifar/dia20_b128_cifar100.py',
+    'cifar_mrla_b20': 'cifar/mrla_b20_b128_cifar100.py',
+    'cifar_mrla_l20': 'cifar/mrla_l20_b128_cifar100.py',
+    'cifar_dla_b20': 'cifar/dla_b20_released_b128_cifar100.py',
+    'cifar_dla_l20': 'cifar/dla_l20_released_b128_cifar100.py',
+    'deit_mrla_l_tiny': 'mrla_l_deit_tiny_8xb128_in1k.py',
+}
 
 
 def fixture(name):
@@ -45,63 +52,40 @@ def assert_equal(logits, expected):
                                rtol=1e-9)
 
 
-def assert_parity(content, images, modules, network, parameter):
-    """Logits in eval and train mode and each parameter's gradient norm of mean(logits^2)."""
-    modules.eval()
-    assert_equal(network(images), content['eval'])
-    modules.train()
-    logits = network(images)
+def classifier(name):
+    """The config's model, without stochastic depth."""
+    model = Config.fromfile(CONFIGS / name).model
+    model.backbone.update(
+        {key: 0.0 for key in ('attention_drop_path', 'drop_path_rate') if key in model.backbone})
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return MODELS.build(model)
+
+
+@pytest.mark.parametrize('name', RELEASED)
+def test_equals_the_released_code(name):
+    """Logits in eval and train mode and each parameter's gradient norm of mean(logits^2).
+
+    The model is the config's, and then has the backbone that the converter prints.
+    """
+    content, tensors, images = fixture(name)
+    converted, config = converter.convert(tensors)
+    model = classifier(RELEASED[name]).double().eval()
+    model.load_state_dict(converted, strict=True)
+    assert_equal(model(images), content['eval'])
+    model.backbone = MODELS.build(config).double().eval()
+    model.load_state_dict(converted, strict=True)
+    assert_equal(model(images), content['eval'])
+    model.train()
+    logits = model(images)
     assert_equal(logits, content['train'])
     logits.square().mean().backward()
+    parameters = dict(model.named_parameters())
     largest = max(content['train_grad_norm'].values())
     for key, norm in content['train_grad_norm'].items():
+        ours = converter.HEADS.get(key) or f'backbone.{converter.rename(key)}'
         # where the true gradient is zero, both hold rounding errors of about 1e-17
         np.testing.assert_allclose(
-            parameter(key).grad.norm().item(), norm, rtol=1e-9, atol=1e-12 * largest, err_msg=key)
-
-
-def classifier(config):
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        return MODELS.build(
-            dict(type='ImageClassifier', backbone=config, neck=dict(type='GlobalAveragePooling'),
-                 head=dict(type='LinearClsHead', num_classes=1000, in_channels=2048)))
-
-
-def test_mrla_l50_equals_the_released_code():
-    content, tensors, images = fixture('imagenet_mrla_l50')
-    converted, config = converter.convert(tensors)
-    assert config == dict(type='mmdla.MRLAResNet', depth=50)
-    model = classifier(config).double()
-    model.load_state_dict(converted, strict=True)
-    parameters = dict(model.named_parameters())
-    assert_parity(
-        content, images, model, model, lambda key: parameters[
-            f'head.{key}' if key.startswith('fc.') else f'backbone.{converter.rename(key)}'])
-
-
-@pytest.mark.parametrize('name', CIFAR)
-def test_light_layers_equal_the_released_code_on_cifar(name):
-    """The same layers on a CIFAR trunk put together here."""
-    base, kwargs = CIFAR[name]
-
-    class Trunk(base):
-        arch_settings = {20: (BottleneckBranch, (2, 2, 2))}
-
-    content, tensors, images = fixture(name)
-    backbone = Trunk(20, stem_channels=16, base_channels=16, num_stages=3, strides=(1, 2, 2),
-                     dilations=(1, 1, 1), out_indices=(2, ), **kwargs)
-    backbone.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-    backbone.maxpool = nn.Identity()
-    modules = nn.ModuleDict(dict(backbone=backbone, fc=nn.Linear(256, 100))).double()
-    names = {key: key if key.startswith('fc.') else f'backbone.{converter.rename(key)}'
-             for key in tensors}
-    modules.load_state_dict({
-        names[key]: value.flatten() if key.endswith('lambda_t') else value
-        for key, value in tensors.items()})
-    parameters = dict(modules.named_parameters())
-    assert_parity(
-        content, images, modules, lambda x: modules['fc'](backbone(x)[0].mean((2, 3))),
-        lambda key: parameters[names[key]])
+            parameters[ours].grad.norm().item(), norm, rtol=1e-9, atol=1e-12 * largest, err_msg=key)
 
 
 def released_dla(form, reduction, excite):

@@ -1,9 +1,10 @@
 """Turn a checkpoint in the layout of the authors' released code into one of this package.
 
-Reads MRLA-L and DLA-L ResNets, in their ImageNet and their mmdetection form: bare or under
-``state_dict``, with or without ``module.``. A classifier becomes mmpretrain's ImageClassifier,
-a detector keeps its neck and heads, and with --backbone-only the backbone stands alone, ready
-to start a detector from. Prints the backbone's config.
+Reads MRLA and DLA ResNets, light and base, DIANet and the plain ResNet, in their CIFAR, ImageNet
+and mmdetection forms, and the DeiTs with MRLA: bare or under ``state_dict`` or ``model``, with or
+without ``module.``. A classifier becomes mmpretrain's ImageClassifier, a detector keeps its neck
+and heads, and with --backbone-only the backbone stands alone, ready to start a detector from.
+Prints the backbone's config.
 
     python tools/convert/released_to_mmdla.py dla_l_r50.pth.tar checkpoints/dla_l50_released_in1k.pth
 """
@@ -14,6 +15,7 @@ import sys
 from collections import OrderedDict
 
 import torch
+from mmpretrain.models import VisionTransformer
 
 import mmdla.models as models
 from mmdla.engine.pretrained import mismatches, read_state_dict
@@ -24,7 +26,7 @@ DIRECTION = dict(ih='from_input', hh='from_context')
 ATTENTION = r'(?:(\d+)\.mrla|attention\.(\d+)\.layer_attention)'
 NORM = r'(?:(\d+)\.bn_mrla|attention\.(\d+)\.bn_layer_attention)'
 # names inside a stage; the groups go to the function beside the pattern
-RULES = [
+STAGE_RULES = [
     (ATTENTION + r'\.lambda_t', lambda a, b: f'attention.layers.{a or b}.lambda_t'),
     (ATTENTION + r'\.(?:mrla|layer_attention)\.W([qkv])\.weight',
      lambda a, b, w: f'attention.layers.{a or b}.{PROJECTION[w]}.weight'),
@@ -32,46 +34,118 @@ RULES = [
     (r'lstm\.w_(ih|hh)\.0\.seq\.([02])\.(weight|bias)',
      lambda d, i, leaf: f'attention.context_unit.{DIRECTION[d]}.{i}.{leaf}'),
     (r'(?:excite|extict)\.weight', lambda: 'attention.excite.weight'),
-    (r'(?:layers\.)?(\d+)\.((?:conv|bn)\d\.\w+|downsample\.\d\.\w+)', lambda i, rest: f'{i}.{rest}'),
+    (r'(?:layers\.|ModuleList\.)?(\d+)\.((?:conv|bn)\d\.\w+|downsample\.\d\.\w+)',
+     lambda i, rest: f'{i}.{rest}'),
 ]
+DEEP_STEM = {'0': '0.conv', '1': '0.bn', '3': '1.conv', '4': '1.bn', '6': '2.conv'}
+STEM_RULES = [
+    (r'((?:conv|bn)1\.\w+)', lambda name: name),
+    (r'conv1\.([01346])\.(\w+)', lambda i, leaf: f'stem.{DEEP_STEM[i]}.{leaf}'),
+]
+TRANSFORMER_RULES = [
+    (r'(cls_token|pos_embed)', lambda name: name),
+    (r'patch_embed\.proj\.(\w+)', lambda leaf: f'patch_embed.projection.{leaf}'),
+    (r'norm\.(\w+)', lambda leaf: f'ln1.{leaf}'),
+    (r'blocks\.(\d+)\.norm([12])\.(\w+)', lambda i, n, leaf: f'layers.{i}.ln{n}.{leaf}'),
+    (r'blocks\.(\d+)\.attn\.(.+)', lambda i, rest: f'layers.{i}.attn.{rest}'),
+    (r'blocks\.(\d+)\.mlp\.fc1\.(\w+)', lambda i, leaf: f'layers.{i}.ffn.layers.0.0.{leaf}'),
+    (r'blocks\.(\d+)\.mlp\.fc2\.(\w+)', lambda i, leaf: f'layers.{i}.ffn.layers.1.{leaf}'),
+    (r'blocks\.(\d+)\.mrla\.lambda_t', lambda i: f'attention.layers.{i}.lambda_t'),
+    (r'blocks\.(\d+)\.mrla\.mrla\.W([qkv])\.weight',
+     lambda i, w: f'attention.layers.{i}.{PROJECTION[w]}.weight'),
+    (r'blocks\.(\d+)\.mrla\.normx\.(\w+)', lambda i, leaf: f'attention.norms.{i}.{leaf}'),
+    (r'blocks\.(\d+)\.mrla\.normo\.(\w+)', lambda i, leaf: f'attention.shortcut_norms.{i}.{leaf}'),
+]
+HEADS = {
+    'fc.weight': 'head.fc.weight', 'fc.bias': 'head.fc.bias',
+    'head.weight': 'head.layers.head.weight', 'head.bias': 'head.layers.head.bias',
+}  # yapf: disable
 
 
-def rename(key: str):
+def apply_rules(rules: list, key: str):
+    """The new name by the first rule whose pattern is the whole key, or None."""
+    for pattern, name in rules:
+        match = re.fullmatch(pattern, key)
+        if match:
+            return name(*match.groups())
+    return None
+
+
+def rename(key: str, deep_stem: bool = False):
     """The name here of a released backbone tensor, or None for an unknown one."""
-    if re.fullmatch(r'(conv|bn)1\.\w+', key):
-        return key
     stage = re.match(r'(?:layer(\d)|stages\.(\d))\.', key)
     if stage:
-        number = stage[1] or int(stage[2]) + 1
-        for pattern, name in RULES:
-            match = re.fullmatch(pattern, key[stage.end():])
-            if match:
-                return f'layer{number}.{name(*match.groups())}'
-    return None
+        name = apply_rules(STAGE_RULES, key[stage.end():])
+        return name and f'layer{stage[1] or int(stage[2]) + 1}.{name}'
+    if deep_stem and key.startswith('bn1.'):
+        return key.replace('bn1', 'stem.2.bn')
+    return apply_rules(STEM_RULES, key) or apply_rules(TRANSFORMER_RULES, key)
+
+
+def resnet_depth(tensors: dict, cifar: bool) -> int:
+    """Depth of a ResNet from its renamed tensors."""
+    blocks = tuple(
+        sum(f'layer{stage}.{i}.conv1.weight' in tensors for i in range(1000))
+        for stage in range(1, 4 if cifar else 5))
+    bottleneck = 'layer1.0.conv3.weight' in tensors
+    if cifar and bottleneck and len(set(blocks)) == 1:
+        return 9 * blocks[0] + 2
+    arches = {(num_blocks, block.__name__ == 'BottleneckBranch'): depth
+              for depth, (block, num_blocks) in models.DLAResNet.arch_settings.items()}
+    if cifar or (blocks, bottleneck) not in arches:
+        raise UserError(f'stages of {blocks} blocks are no ResNet of depth '
+                        f'{", ".join(map(str, arches.values()))}, nor a bottleneck one of depth '
+                        '9n + 2 for CIFAR: only these are converted.')
+    return arches[blocks, bottleneck]
+
+
+def context_unit(tensors: dict) -> dict:
+    """Config of the context unit from its tensors in all stages."""
+    pattern = r'layer\d\.attention\.context_unit\.from_input\.0\.weight'
+    shapes = [value.shape for key, value in tensors.items() if re.fullmatch(pattern, key)]
+    hidden, channels = shapes[-1]
+    gates = len(tensors['layer1.attention.context_unit.from_input.2.bias']) // shapes[0][1]
+    # C // r rounds: take the usual r that gives every stage's width
+    usual = [r for r in (4, 16, 20, channels // hidden) if all(c // r == h for h, c in shapes)]
+    unit = dict(type='DIA') if gates == 4 else dict(type='DSU', gates='split')
+    return dict(**unit, reduction=usual[0] if usual else channels // hidden)
 
 
 def infer_config(tensors: dict) -> dict:
     """The backbone config that the renamed tensors call for."""
-    blocks = tuple(
-        sum(f'layer{stage}.{i}.conv1.weight' in tensors for i in range(100))
-        for stage in range(1, 5))
-    deep = 'layer1.0.conv3.weight' in tensors
-    arches = {(num_blocks, block.__name__ == 'BottleneckBranch'): depth
-              for depth, (block, num_blocks) in models.DLAResNet.arch_settings.items()}
-    if (blocks, deep) not in arches:
-        raise UserError(f'stages of {blocks} blocks are no ResNet of depth '
-                        f'{", ".join(map(str, arches.values()))}: only these are converted.')
-    config = dict(type='mmdla.MRLAResNet', depth=arches[blocks, deep])
-    squeeze = tensors.get('layer4.attention.context_unit.from_input.0.weight')
-    if squeeze is not None:
-        hidden, channels = squeeze.shape
-        # C // r rounds: take the usual r that gives every stage's width
-        usual = [r for r in (4, 16, 20, channels // hidden) if channels // r == hidden]
-        config.update(
-            type='mmdla.DLAResNet',
-            context_unit=dict(type='DSU', gates='split', reduction=usual[0]),
-            excite='layer1.attention.excite.weight' in tensors)
+    if 'pos_embed' in tensors:
+        return infer_transformer(tensors)
+    cifar = 'conv1.weight' in tensors and tensors['conv1.weight'].shape[-1] == 3
+    attention = 'layer1.attention.layers.0.query.weight' in tensors
+    unit = 'layer1.attention.context_unit.from_input.0.weight' in tensors
+    name = ('DLA' if unit else 'MRLA') if attention else 'DIA' if unit else ''
+    config = dict(type=f'mmdla.{name}ResNet', depth=resnet_depth(tensors, cifar))
+    if cifar:
+        config['trunk'] = 'cifar'
+    if 'stem.0.conv.weight' in tensors:
+        config['deep_stem'] = True
+    if unit:
+        config['context_unit'] = context_unit(tensors)
+    base = attention and 'layer1.attention.layers.0.lambda_t' not in tensors
+    if base:
+        config.update(variant='base', dim_per_head=32 if cifar else 16)
+    if unit and base:
+        config['refresh'] = 'tokens'
+    elif unit and attention:
+        config['excite'] = 'layer1.attention.excite.weight' in tensors
     return config
+
+
+def infer_transformer(tensors: dict) -> dict:
+    """The config of a DeiT with MRLA."""
+    width = tensors['pos_embed'].shape[-1]
+    arches = {VisionTransformer.arch_zoo[f'deit-{size}']['embed_dims']: f'deit-{size}'
+              for size in ('tiny', 'small', 'base')}
+    if width not in arches:
+        raise UserError(f'{width} channels are no DeiT tiny, small or base: only these are converted.')
+    light = 'attention.layers.0.lambda_t' in tensors
+    return dict(type='mmdla.MRLAVisionTransformer', arch=arches[width],
+                variant='light' if light else 'base')
 
 
 def convert(tensors: dict, backbone_only: bool = False) -> tuple:
@@ -87,21 +161,22 @@ def convert(tensors: dict, backbone_only: bool = False) -> tuple:
         UserError: For unknown or missing tensors, which it lists.
     """
     prefix = 'backbone.' if any(k.startswith('backbone.') for k in tensors) else ''
+    deep_stem = f'{prefix}conv1.0.weight' in tensors
     backbone, rest, unknown = OrderedDict(), OrderedDict(), []
     for key, value in tensors.items():
         if not key.startswith(prefix):
             rest[key] = value
-        elif key in ('fc.weight', 'fc.bias'):
-            rest[f'head.{key}'] = value
-        elif name := rename(key.removeprefix(prefix)):
+        elif key in HEADS:
+            rest[HEADS[key]] = value
+        elif name := rename(key.removeprefix(prefix), deep_stem):
             backbone[name] = value.flatten() if name.endswith('lambda_t') else value
         else:
             unknown.append(key)
     if unknown:
-        raise UserError(f'{len(unknown)} tensors are not of a released MRLA-L or DLA-L ResNet: '
+        raise UserError(f'{len(unknown)} tensors are not of a released MRLA or DLA model: '
                         f'{", ".join(unknown)}.')
     if prefix == '' and not backbone_only and len(rest) != 2:
-        raise UserError('the classifier\'s fc.weight or fc.bias is missing: with --backbone-only '
+        raise UserError('the classifier\'s weight or bias is missing: with --backbone-only '
                         'the backbone is converted alone.')
     config = infer_config(backbone)
     model = getattr(models, config['type'].split('.')[1])(

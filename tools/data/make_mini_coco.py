@@ -13,7 +13,9 @@ import math
 import os
 import shutil
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Iterator
 
 import cv2
 import numpy as np
@@ -40,15 +42,21 @@ def outline(kind: str) -> np.ndarray:
     return np.stack([radius * np.cos(angles), radius * np.sin(angles)], 1)
 
 
-def random_shape(rng: np.random.Generator, kind: str, size: tuple) -> Polygon:
-    """A shape at a random place of the image, inside it, at a quarter pixel's precision."""
+def random_shape(rng: np.random.Generator, kind: str, size: tuple, radii: tuple = (11, 70),
+                 margin: float = .05) -> Polygon:
+    """A shape at a random place of the image, inside it, at a quarter pixel's precision.
+
+    ``radii`` are the smallest and largest in pixels; the centre keeps off the border by
+    ``margin``, a part of the image's size.
+    """
     width, height = size
-    radius = math.exp(rng.uniform(math.log(11), math.log(70)))
+    radius = math.exp(rng.uniform(*np.log(radii)))
     angle, squeeze = rng.normal(0, .15), rng.uniform(.75, 1)
     points = outline(kind) * radius * (1, squeeze)
     points = points @ np.array([[math.cos(angle), -math.sin(angle)],
                                 [math.sin(angle), math.cos(angle)]])
-    center = rng.uniform((.05 * width, .05 * height), (.95 * width, .95 * height))
+    low, high = margin, 1 - margin
+    center = rng.uniform((low * width, low * height), (high * width, high * height))
     points = np.round((points + center) * 4) / 4
     return Polygon(points).intersection(box(0, 0, width, height))
 
@@ -80,6 +88,11 @@ def background(rng: np.random.Generator, size: tuple) -> np.ndarray:
     width, height = size
     coarse = rng.uniform(95, 160, (3, 4, 3)).astype(np.float32)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 255)
+
+
+def noisy(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """The image in bytes, with noise on each pixel."""
+    return (image + rng.normal(0, 5, image.shape)).clip(0, 255).astype(np.uint8)
 
 
 def contrasting_color(rng: np.random.Generator, under: np.ndarray) -> np.ndarray:
@@ -148,8 +161,7 @@ def make_image(rng: np.random.Generator, size: tuple, objects: int, crowd: bool)
                      for part in parts],
                  area=round(sum(part.area for part in parts), 2),
                  bbox=np.round([x0, y0, x1 - x0, y1 - y0], 2).tolist()))
-    noise = rng.normal(0, 5, image.shape)
-    return (image + noise).clip(0, 255).astype(np.uint8), annotations
+    return noisy(rng, image), annotations
 
 
 def make_split(root: Path, split: str, count: int, size: tuple, seed: int) -> dict:
@@ -180,6 +192,17 @@ def make_split(root: Path, split: str, count: int, size: tuple, seed: int) -> di
     return content
 
 
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to write to, which becomes ``path`` at the end: there is all of it or nothing."""
+    if path.exists():
+        sys.exit(f'error: {path} exists already: remove it or name another folder.')
+    partial = path.with_name(path.name + '.partial')
+    shutil.rmtree(partial, ignore_errors=True)
+    yield partial
+    os.rename(partial, path)
+
+
 def parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -195,19 +218,16 @@ def parse_args():
     if min(args.size) < 120:
         sys.exit('error: --size must be at least 120 120, since shapes are up to 84 pixels in '
                  'radius.')
-    if args.root.exists():
-        sys.exit(f'error: {args.root} exists already: remove it or name another folder.')
     return args
 
 
 def main():
     args = parse_args()
-    partial = args.root.with_name(args.root.name + '.partial')
-    shutil.rmtree(partial, ignore_errors=True)
-    for offset, (split, count) in enumerate((('train', args.train), ('val', args.val))):
-        content = make_split(partial, split, count, tuple(args.size), args.seed * 2 + offset)
-        print(f'{split}: {count} images, {len(content["annotations"])} objects')
-    os.rename(partial, args.root)
+    with new_folder(args.root) as folder:
+        for offset, (split, count) in enumerate((('train', args.train), ('val', args.val))):
+            content = make_split(
+                folder, split, count, tuple(args.size), args.seed * 2 + offset)
+            print(f'{split}: {count} images, {len(content["annotations"])} objects')
     print(f'wrote {args.root} (classes: {", ".join(CLASSES)})')
 
 

@@ -14,8 +14,14 @@ from torch import Tensor, nn
 from mmdla.errors import choose
 
 from .context_unit import State, build_context_unit
-from .mrla import (LayerAttention, LightLayerAttention, global_average, per_channel,
-                   softmax_over_layers, weighted_sum)
+from .mrla import (
+    LayerAttention,
+    LightLayerAttention,
+    global_average,
+    per_channel,
+    softmax_over_layers,
+    weighted_sum,
+)
 
 
 class Residual(nn.Module):
@@ -244,7 +250,8 @@ class DLABase(Dynamic, MRLABase):
         super().__init__(channels, num_layers, norm_cfg, dim_per_head, drop_path_rate)
         self.add_dynamics(channels, context_unit, gate, initial_context)
         self.refresh = choose(
-            'refresh', refresh, dict(features=DLABase.refreshed_features, tokens=DLABase.refreshed_tokens))
+            'refresh', refresh,
+            dict(features=DLABase.refreshed_features, tokens=DLABase.refreshed_tokens))
 
     def attend(self, index: int, x: Tensor, shortcut: Tensor,
                state: Optional[tuple]) -> Tuple[Tensor, tuple]:

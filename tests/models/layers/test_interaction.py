@@ -91,7 +91,7 @@ def test_kernel_size(channels, width):
     (dict(variant='base', attention_init='zero'), 'ends in a ReLU'),
     (dict(variant='base', excite=False), "excite is an argument of variant='light'"),
     (dict(refresh='tokens'), "refresh is an argument of variant='base'"),
-    (dict(depth=21, trunk='cifar'), '9n \+ 2'),
+    (dict(depth=21, trunk='cifar'), rr'9n \+ 2'),
     (dict(context_unit=dict(type='RNN', reduction=4)), 'RNN does not take'),
     (dict(attention_init='none'), 'attention_init must be one of'),
     (dict(depth=77), 'depth must be one of 18, 34, 50, 101, 152; got 77'),

@@ -1,0 +1,3 @@
+from .cifar import CIFAR, as_it_is
+
+__all__ = ['CIFAR', 'as_it_is']

@@ -1,0 +1,93 @@
+"""Pack CIFAR-100 from one strip of images a class to the layout of the official archive.
+
+    python tools/data/pack_cifar100.py SRC data/cifar
+
+SRC has class_names.json, the classes in label order, and {train,test}/CLASS.webp (or .png): each
+the images of one class, 32x32, below each other. Writes DST/cifar-100-python/{train,test,meta}.
+"""
+import argparse
+import json
+import os
+import pickle
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mmdla.errors import UserError
+
+
+def read_strip(path: Path) -> np.ndarray:
+    """(32 N, 32) RGB pixels to (N, 3072), plane after plane as the official files have them."""
+    try:
+        with Image.open(path) as image:
+            strip = np.asarray(image.convert('RGB'))
+    except OSError as error:
+        raise UserError(f'{path} cannot be read as a picture ({error}): check the source.') from error
+    height, width, _ = strip.shape
+    if width != 32 or height == 0 or height % 32:
+        raise UserError(f'{path} is {width} x {height} pixels: a strip is 32 wide and a multiple of '
+                        '32 high.')
+    return strip.reshape(-1, 32, 32, 3).transpose(0, 3, 1, 2).reshape(-1, 3072)
+
+
+def strip_of(folder: Path, name: str) -> Path:
+    for suffix in ('.webp', '.png'):
+        if (folder / f'{name}{suffix}').is_file():
+            return folder / f'{name}{suffix}'
+    raise UserError(f'{folder} has no strip of the class {name} ({name}.webp or {name}.png).')
+
+
+def pack_split(folder: Path, names: list, seed: int) -> dict:
+    """All classes of a split, shuffled, under the official keys."""
+    strips = [read_strip(strip_of(folder, name)) for name in names]
+    images = np.concatenate(strips)
+    labels = np.repeat(np.arange(len(names)), [len(strip) for strip in strips])
+    order = np.random.default_rng(seed).permutation(len(images))
+    return dict(data=images[order], fine_labels=labels[order].tolist())
+
+
+def pack(source: Path, destination: Path) -> Path:
+    """Write the three files, all or none.
+
+    Raises:
+        UserError: If the source is incomplete or the destination is there already.
+    """
+    target = destination / 'cifar-100-python'
+    if target.exists():
+        raise UserError(f'{target} exists already: remove it to pack again.')
+    listing = source / 'class_names.json'
+    if not listing.is_file():
+        raise UserError(f'{listing} does not exist: give the folder with class_names.json, train/ and '
+                        'test/.')
+    names = json.loads(listing.read_text())
+    if len(names) != 100:
+        raise UserError(f'{listing} has {len(names)} classes: CIFAR-100 has 100.')
+    contents = dict(meta=dict(fine_label_names=names))
+    for seed, split in enumerate(('train', 'test')):
+        contents[split] = pack_split(source / split, names, seed)
+        print(f'{split}: {len(contents[split]["data"])} images')
+    partial = destination / 'cifar-100-python.partial'
+    partial.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        with open(partial / name, 'wb') as file:
+            pickle.dump(content, file, protocol=4)
+    os.replace(partial, target)
+    return target
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('source', metavar='SRC', type=Path, help='folder of the strips')
+    parser.add_argument('destination', metavar='DST', type=Path, help='folder to write to')
+    args = parser.parse_args()
+    print(f'wrote {pack(args.source, args.destination)}')
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f'error: {error}')
