@@ -54,6 +54,11 @@ def light_attention(x, o, p, dim):
     return torch.stack(out)
 
 
+def perceptron(x, p, name):
+    hidden = linear(x, p[f'{name}.0.weight'], p[f'{name}.0.bias'])
+    return linear(hidden * (hidden > 0), p[f'{name}.2.weight'], p[f'{name}.2.bias'])
+
+
 def dsu(y, c_prev, p, gates, normalizer, first=False):
     """DLA, Eq. 7-9 for one sample."""
     h = NORMALIZERS[normalizer](c_prev)
@@ -63,24 +68,52 @@ def dsu(y, c_prev, p, gates, normalizer, first=False):
         pre = linear(s, p['expand.weight'], p['expand.bias'])
     else:
         h = torch.zeros_like(h) if first else h
-        pre = 0
-        for value, name in ((y, 'from_input'), (h, 'from_context')):
-            hidden = linear(value, p[f'{name}.0.weight'], p[f'{name}.0.bias'])
-            hidden = hidden * (hidden > 0)
-            pre = pre + linear(hidden, p[f'{name}.2.weight'], p[f'{name}.2.bias'])
+        pre = perceptron(y, p, 'from_input') + perceptron(h, p, 'from_context')
     i, f, c = pre[:len(y)], pre[len(y):2 * len(y)], pre[2 * len(y):]
     return sigma(f) * c_prev + sigma(i) * NORMALIZERS['tanh'](c)
+
+
+def lstm(pre, c_prev, out):
+    n = len(c_prev)
+    i, f, g, o = pre[:n], pre[n:2 * n], pre[2 * n:3 * n], pre[3 * n:]
+    c = sigma(f) * c_prev + sigma(i) * NORMALIZERS['tanh'](g)
+    return sigma(o) * NORMALIZERS[out](c), c
+
+
+class Unit:
+    """A context unit for one sample: ``step(y, state) -> state`` and the output of a state."""
+
+    def __init__(self, params, type='DSU', gates='joint', normalizer='sigmoid', **_):
+        self.p, self.type, self.gates, self.normalizer = params, type, gates, normalizer
+
+    def step(self, y, state, c_0=None):
+        """State (h, c); None before the first layer, where c is c_0 or zero."""
+        p, first = self.p, state is None
+        start = torch.zeros_like(y) if c_0 is None else c_0
+        h, c = (torch.zeros_like(y), start) if first else state
+        if self.type == 'DSU':
+            c = dsu(y, c, p, self.gates, self.normalizer, first and c_0 is None)
+            return sigma(c), c
+        if self.type == 'DIA':
+            return lstm(perceptron(y, p, 'from_input') + perceptron(h, p, 'from_context'), c, 'sigmoid')
+        h = start if first and self.type == 'RNN' else h
+        pre = (linear(y, p['from_input.weight'], p['from_input.bias']) +
+               linear(h, p['from_context.weight'], p['from_context.bias']))
+        if self.type == 'LSTM':
+            return lstm(pre, c, 'tanh')
+        h = NORMALIZERS['tanh'](pre)
+        return h, h
 
 
 def below(params, prefix):
     return {k[len(prefix):]: v for k, v in params.items() if k.startswith(prefix)}
 
 
-def light_stage(stage, x, dim=32, dla=False, gates='joint', normalizer='sigmoid', gate='sigmoid'):
+def light_stage(stage, x, dim=32, dla=False, unit=None, gate='sigmoid'):
     """A whole stage (B, C_in, H, W) to (B, C, H', W'); the norms are the stage's own."""
     params = dict(stage.attention.named_parameters())
-    unit = below(params, 'context_unit.')
-    contexts = [None] * len(x)
+    dyn = Unit(below(params, 'context_unit.'), **(unit or {}))
+    states = [None] * len(x)
     for index in range(len(stage)):
         branch, shortcut = stage[index](x)
         total = branch + shortcut
@@ -89,17 +122,78 @@ def light_stage(stage, x, dim=32, dla=False, gates='joint', normalizer='sigmoid'
         for b in range(len(x)):
             past = shortcut[b]
             if dla:
-                first = contexts[b] is None
-                c = contexts[b]
-                if first:
-                    c = params.get('initial_context', x.new_zeros(x.shape[1]))
-                first = first and 'initial_context' not in params
-                contexts[b] = c = dsu(gap(x[b]), c, unit, gates, normalizer, first)
-                d = NORMALIZERS[gate](dsu(gap(past), c, unit, gates, normalizer))
-                refreshed = past * d[:, None, None]
+                states[b] = dyn.step(gap(x[b]), states[b], params.get('initial_context'))
+                h, c = dyn.step(gap(past), states[b])
+                refreshed = past * (h if gate == 'sigmoid' else c)[:, None, None]
                 if 'excite.weight' in params:
                     refreshed = refreshed + depthwise(past, params['excite.weight'])
                 past = refreshed
             o.append(light_attention(x[b], past, below(params, f'layers.{index}.'), dim))
         x = x + stage.attention.norms[index](torch.stack(o))
+    return x
+
+
+def base_attention(q, keys, values, dim):
+    """MRLA, Eq. 2 for one sample: softmax over the layers, head by head."""
+    out = []
+    for channel in range(len(q)):
+        head = slice(channel // dim * dim, channel // dim * dim + dim)
+        s = torch.stack([(q[head] * k[head]).sum() / math.sqrt(dim) for k in keys])
+        a = torch.exp(s) / torch.exp(s).sum()
+        out.append(sum(a[t] * values[t][channel] for t in range(len(keys))))
+    return torch.stack(out)
+
+
+def base_stage(stage, x, dim=16, dla=False, unit=None, gate='sigmoid', refresh='features'):
+    """As above for the base form. Every refresh rewrites the maps themselves."""
+    params = dict(stage.attention.named_parameters())
+    dyn = Unit(below(params, 'context_unit.'), **(unit or {}))
+    states, features, keys, values = ([[] for _ in x] for _ in range(4))
+    states = [None] * len(x)
+    for index in range(len(stage)):
+        branch, shortcut = stage[index](x)
+        total = branch + shortcut
+        x = total * (total > 0)
+        o = []
+        for b in range(len(x)):
+            if dla:
+                states[b] = dyn.step(gap(x[b]), states[b], params.get('initial_context'))
+
+                def d(y, state=states[b]):
+                    h, c = dyn.step(y, state)
+                    return h if gate == 'sigmoid' else c
+
+                if refresh == 'features':
+                    features[b] = [past * d(gap(past))[:, None, None] for past in features[b]]
+                else:
+                    keys[b] = [k * d(k) for k in keys[b]]
+                    values[b] = [v * d(gap(v))[:, None, None] for v in values[b]]
+            features[b].append(x[b])
+            layers = [below(params, f'layers.{t}.') for t in range(index + 1)]
+            if refresh == 'features':
+                keys[b] = [conv1d(gap(f), p['key.weight'][0, 0]) for f, p in zip(features[b], layers)]
+                values[b] = [depthwise(f, p['value.weight']) for f, p in zip(features[b], layers)]
+            else:
+                keys[b].append(conv1d(gap(x[b]), layers[-1]['key.weight'][0, 0]))
+                values[b].append(depthwise(x[b], layers[-1]['value.weight']))
+            q = conv1d(gap(x[b]), layers[-1]['query.weight'][0, 0])
+            o.append(base_attention(q, keys[b], values[b], dim))
+        normed = stage.attention.norms[index](torch.stack(o))
+        x = x + normed * (normed > 0)
+    return x
+
+
+def lii_stage(stage, x, unit=None):
+    """LII: the unit's output on the branch's means multiplies the branch."""
+    params = dict(stage.attention.named_parameters())
+    dyn = Unit(below(params, 'context_unit.'), **{'type': 'DIA', **(unit or {})})
+    states = [None] * len(x)
+    for index in range(len(stage)):
+        branch, shortcut = stage[index](x)
+        total = []
+        for b in range(len(x)):
+            states[b] = dyn.step(gap(branch[b]), states[b])
+            total.append(branch[b] * states[b][0][:, None, None] + shortcut[b])
+        total = torch.stack(total)
+        x = total * (total > 0)
     return x

@@ -6,11 +6,14 @@ import torch
 from mmdet.registry import MODELS as DETECTORS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS as CLASSIFIERS
 
 from mmdla.models import DLAResNet, MRLAResNet
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 ALL = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts)
+DETECTION = [name for name in ALL if 'rcnn' in name or 'retinanet' in name]
+CLASSIFICATION = [name for name in ALL if name not in DETECTION]
 SPLIT_20 = dict(type='DSU', gates='split', reduction=20)
 
 # all parameters, and those that frozen_stages=1 leaves to train where that is known
@@ -31,19 +34,66 @@ SPLIT_DETECTORS = {
     'mask_rcnn_dla_l50_1x_coco.py': (46_851_672, 46_588_642),
     'mask_rcnn_dla_l101_1x_coco.py': (66_052_866, 65_789_836),
 }
-CLASSIFIERS = [
+BACKBONES = [
     (MRLAResNet, dict(), 25_738_452, 44_939_646),
+    (MRLAResNet, dict(variant='base', deep_stem=True), 25_742_580, 44_926_366),
     (DLAResNet, dict(), 27_169_492, 46_370_686),
     (DLAResNet, dict(excite=False), 27_134_932, 46_336_126),
     (DLAResNet, dict(context_unit=SPLIT_20), 28_012_368, 47_213_562),
     (DLAResNet, dict(context_unit={**SPLIT_20, 'reduction': 16}), 28_581_812, 47_783_006),
 ]
+IMAGENET = {
+    'mrla_l50_8xb32_in1k.py': 25_738_452,
+    'mrla_l101_8xb32_in1k.py': 44_939_646,
+    'mrla_b50_8xb32_in1k.py': 25_742_580,
+    'mrla_b101_8xb32_in1k.py': 44_926_366,
+    'dla_l50_8xb32_in1k.py': 27_169_492,
+    'dla_l101_8xb32_in1k.py': 46_370_686,
+    'dla_l50_released_8xb32_in1k.py': 28_581_812,
+    'dla_l101_released_8xb32_in1k.py': 47_783_006,
+    'dia50_8xb32_in1k.py': 28_358_052,
+    'mrla_l_deit_tiny_8xb128_in1k.py': 5_749_792,
+    'mrla_l_deit_small_8xb128_in1k.py': 22_115_296,
+    'mrla_l_deit_base_8xb128_in1k.py': 86_696_800,
+    'mrla_b_deit_tiny_8xb128_in1k.py': 5_742_880,
+    'mrla_b_deit_small_8xb128_in1k.py': 22_101_472,
+    'mrla_b_deit_base_8xb128_in1k.py': 86_669_152,
+}
+# 10 classes, at depth 20, 56 and 110; with 100 classes 23,130 more
+CIFAR = {
+    'resnet{}': (220_378, 591_322, 1_147_738),
+    'mrla_b{}': (230_286, 621_046, 1_207_186),
+    'mrla_l{}': (231_182, 623_734, 1_212_562),
+    'dla_b{}_released': (405_230, 795_990, 1_382_130),
+    'dla_b{}': (339_150, 729_910, 1_316_050),
+    'dla_l{}_released': (410_158, 802_710, 1_391_538),
+    'dla_l{}': (344_078, 736_630, 1_325_458),
+    'dia{}': (439_226, 810_170, 1_366_586),
+}
+ABLATION = {
+    'dla_l110_rnn': 1_412_652,
+    'dla_l110_lstm': 1_931_436,
+    'dla_l110_dia': 1_458_572,
+    'dla_l110_dsu_identity': 1_414_668,
+    'dla_l110_dsu_tanh': 1_414_668,
+    'dla_l110_dsu_relu': 1_414_668,
+    'lii_lstm56': 1_306_164,
+    'lii_lstm110': 1_862_580,
+    'lii_dsu56': 789_396,
+    'lii_dsu110': 1_345_812,
+}
+ROOTS = ('COCO_ROOT', 'MINI_ROOT', 'BCCD_ROOT', 'CIFAR_ROOT', 'IMAGENET_ROOT', 'MINI_SHAPES_ROOT')
 
 
 def load(name):
     cfg = Config.fromfile(CONFIGS / name)
     init_default_scope(cfg.default_scope)
     return cfg
+
+
+def build_classifier(cfg):
+    cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+    return CLASSIFIERS.build(cfg.model)
 
 
 def count(model, trainable=False):
@@ -65,19 +115,41 @@ def test_split_detector_parameters(name, counts):
     assert (count(model), count(model, trainable=True)) == counts
 
 
-@pytest.mark.parametrize('cls, kwargs, at_50, at_101', CLASSIFIERS)
-def test_classifier_parameters(cls, kwargs, at_50, at_101):
+@pytest.mark.parametrize('cls, kwargs, at_50, at_101', BACKBONES)
+def test_backbone_parameters(cls, kwargs, at_50, at_101):
     head = 2048 * 1000 + 1000
     assert count(cls(50, **kwargs)) + head == at_50
     assert count(cls(101, **kwargs)) + head == at_101
 
 
-@pytest.mark.parametrize('name', [n for n in DETECTORS_OF_TABLE_3])
-def test_recipe_of_the_papers(name):
-    cfg = load(name)
+@pytest.mark.parametrize('name, expected', IMAGENET.items())
+def test_imagenet_parameters(name, expected):
+    assert count(build_classifier(load(name))) == expected
+
+
+@pytest.mark.parametrize('classes', [10, 100])
+@pytest.mark.parametrize('name, counts', CIFAR.items())
+def test_cifar_parameters(name, counts, classes):
+    for depth, expected in zip((20, 56, 110), counts):
+        cfg = load(f'cifar/{name.format(depth)}_b128_cifar{classes}.py')
+        assert count(build_classifier(cfg)) == expected + (23_130 if classes == 100 else 0)
+
+
+@pytest.mark.parametrize('name, expected', ABLATION.items())
+def test_ablation_parameters(name, expected):
+    assert count(build_classifier(load(f'ablation/{name}_b128_cifar100.py'))) == expected
+
+
+def assert_sgd(cfg, lr):
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (
-        'SGD', 0.01, 0.9, 1e-4)
+        'SGD', lr, 0.9, 1e-4)
+
+
+@pytest.mark.parametrize('name', [n for n in DETECTION if n.endswith('_1x_coco.py')])
+def test_coco_recipe(name):
+    cfg = load(name)
+    assert_sgd(cfg, 0.005 if 'retinanet' in name else 0.01)
     assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 8
     assert cfg.train_cfg.max_epochs == 12
     assert cfg.param_scheduler[1].milestones == [8, 11] and cfg.param_scheduler[0].type == 'LinearLR'
@@ -91,33 +163,82 @@ def test_recipe_of_the_papers(name):
     assert cfg.test_evaluator.metric == expected
 
 
+@pytest.mark.parametrize('name', [n for n in ALL if n.endswith('_8xb32_in1k.py')])
+def test_imagenet_recipe(name):
+    cfg = load(name)
+    assert_sgd(cfg, 0.1)
+    assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 256
+    warmup, steps = cfg.param_scheduler
+    assert (warmup.type, warmup.end) == ('LinearLR', 3)
+    assert (steps.milestones, steps.gamma, cfg.train_cfg.max_epochs) == ([30, 60, 90], 0.1, 100)
+    train = [t.type for t in cfg.train_dataloader.dataset.pipeline]
+    assert train == ['LoadImageFromFile', 'RandomResizedCrop', 'RandomFlip', 'PackInputs']
+    assert [(t.type, t.get('scale') or t.get('crop_size'))
+            for t in cfg.test_dataloader.dataset.pipeline][1:3] == [('ResizeEdge', 256),
+                                                                    ('CenterCrop', 224)]
+    model = build_classifier(cfg)
+    model.init_weights()
+    assert not any(block.norm3.weight.any() for stage in model.backbone.stages for block in stage)
+
+
+@pytest.mark.parametrize('name', [n for n in ALL if 'cifar' in n])
+def test_cifar_recipe(name):
+    cfg = load(name)
+    assert_sgd(cfg, 0.1)
+    assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 128
+    assert (cfg.param_scheduler.milestones, cfg.train_cfg.max_epochs) == ([100, 150], 180)
+    attention = 'mrla' in name or 'dla' in name
+    assert cfg.model.backbone.get('attention_drop_path') == (0.2 if attention else None)
+    classes = 100 if 'cifar100' in name else 10
+    assert cfg.model.head.num_classes == cfg.train_dataloader.dataset.num_classes == classes
+
+
 @pytest.mark.parametrize('name', ALL)
 def test_data_root_from_the_environment(name, monkeypatch):
-    for variable in ('COCO_ROOT', 'MINI_ROOT', 'BCCD_ROOT'):
+    for variable in ROOTS:
         monkeypatch.setenv(variable, '/elsewhere')
     cfg = load(name)
     for split in ('train', 'val', 'test'):
         assert cfg[f'{split}_dataloader'].dataset.data_root == '/elsewhere'
-        if split != 'train':
+        if split != 'train' and name in DETECTION:
             assert cfg[f'{split}_evaluator'].ann_file.startswith('/elsewhere/')
 
 
-@pytest.mark.parametrize('name', ALL)
-def test_forward_and_backward(name):
-    """A step of every detector; every parameter that requires a gradient gets one."""
+def missing_gradients(model):
+    return [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+
+
+@pytest.mark.parametrize('name', [n for n in DETECTION if '101' not in n])
+def test_step_of_every_detector(name):
+    """Every parameter that requires a gradient gets one."""
     from mmdet.testing import demo_mm_inputs
     cfg = load(name)
     cfg.model.backbone.init_cfg = None
     model = DETECTORS.build(cfg.model).train()
-    classes = cfg.model.roi_head.bbox_head.num_classes
-    inputs = demo_mm_inputs(2, [[3, 96, 128], [3, 128, 96]], num_classes=classes,
-                            num_items=[3, 2], with_mask='mask' in name)
+    inputs = demo_mm_inputs(2, [[3, 96, 128], [3, 128, 96]], num_classes=3, num_items=[3, 2],
+                            with_mask='mask' in name)
     data = model.data_preprocessor(inputs, True)
     losses = model.loss(data['inputs'], data['data_samples'])
     loss, _ = model.parse_losses(losses)
     assert loss.isfinite()
     loss.backward()
-    missing = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
-    assert not missing
+    assert not missing_gradients(model)
     with torch.no_grad():
         model.eval().predict(data['inputs'], data['data_samples'])
+
+
+@pytest.mark.parametrize(
+    'name', [n for n in CLASSIFICATION if not any(s in n for s in ('56', '101', 'small_', 'base_'))])
+def test_step_of_every_classifier(name):
+    """One size of each family; every parameter gets a gradient."""
+    from mmpretrain.structures import DataSample
+    model = build_classifier(load(name)).train()
+    size = 32 if 'cifar' in name else 64
+    samples = [DataSample().set_gt_label(label).set_gt_score(torch.eye(model.head.num_classes)[label])
+               for label in (1, 2)]
+    losses = model(torch.randn(2, 3, size, size), samples, mode='loss')
+    assert losses['loss'].isfinite()
+    losses['loss'].backward()
+    assert not missing_gradients(model)
+    predictions = model.eval()(torch.randn(2, 3, size, size), samples, mode='predict')
+    assert all(0 <= p.pred_label < model.head.num_classes for p in predictions)

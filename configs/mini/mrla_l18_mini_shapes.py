@@ -28,7 +28,7 @@ train_pipeline = [
 ]
 val_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 train_dataloader = dict(
-    batch_size=32,
+    batch_size=16,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
@@ -43,15 +43,15 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy', topk=(1, ))
 test_evaluator = val_evaluator
 
-epochs = 5
+epochs = 4
 train_cfg = dict(by_epoch=True, max_epochs=epochs)
 val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=10))
+    optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.05), clip_grad=dict(max_norm=10))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=30),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=60),
     dict(type='CosineAnnealingLR', T_max=epochs, eta_min=1e-5, convert_to_iter_based=True)
 ]
-auto_scale_lr = dict(base_batch_size=32)
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(max_keep_ckpts=1))
+auto_scale_lr = dict(base_batch_size=16)
+default_hooks = dict(logger=dict(interval=25), checkpoint=dict(max_keep_ckpts=1))

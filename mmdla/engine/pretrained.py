@@ -4,17 +4,19 @@ import os
 from collections import OrderedDict
 from typing import Dict, List, Optional
 
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from mmdla.errors import UserError
+from mmdla.registry import MODELS
 
 HEADS = ('fc.', 'head.')
 
 
-def read_state_dict(filename: str) -> Dict[str, Tensor]:
-    """The tensors of a checkpoint: bare or under ``state_dict``, without ``module.``.
+def read_checkpoint(filename: str):
+    """What a checkpoint file holds.
 
     Args:
         filename (str): A path, or an address that mmengine knows (https://, torchvision://).
@@ -26,11 +28,19 @@ def read_state_dict(filename: str) -> Dict[str, Tensor]:
     if not remote and not os.path.isfile(filename):
         raise UserError(f'checkpoint {filename} does not exist: check the path.')
     try:
-        checkpoint = CheckpointLoader.load_checkpoint(filename, map_location='cpu')
+        return CheckpointLoader.load_checkpoint(filename, map_location='cpu')
     except Exception as error:
         reason = f'{type(error).__name__}: {error}'.splitlines()[0]
         raise UserError(f'checkpoint {filename} cannot be read ({reason}): check that it is a '
                         'PyTorch checkpoint, whole and reachable.') from error
+
+
+def state_dict_of(checkpoint, filename: str) -> Dict[str, Tensor]:
+    """The tensors of a checkpoint: bare or under ``state_dict``, without ``module.``.
+
+    Raises:
+        UserError: If there are none.
+    """
     for key in ('state_dict', 'model'):
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict):
             checkpoint = checkpoint[key]
@@ -41,6 +51,42 @@ def read_state_dict(filename: str) -> Dict[str, Tensor]:
         raise UserError(f'checkpoint {filename} holds no tensors: check that it is a PyTorch '
                         'checkpoint of a model.')
     return tensors
+
+
+def read_state_dict(filename: str) -> Dict[str, Tensor]:
+    """The tensors in a checkpoint file, see :func:`read_checkpoint` and :func:`state_dict_of`."""
+    return state_dict_of(read_checkpoint(filename), filename)
+
+
+def trained_config(checkpoint) -> Optional[dict]:
+    """The backbone's config that a checkpoint says it was trained with, if it says any.
+
+    tools/convert/ writes it to ``meta['backbone']``; mmengine writes the whole config to
+    ``meta['cfg']``.
+    """
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    if not isinstance(meta, dict):
+        return None
+    if isinstance(meta.get('backbone'), dict):
+        return meta['backbone']
+    try:
+        return Config.fromstring(meta['cfg'], '.py').model.backbone.to_dict()
+    except Exception:  # no config, or one of a host that is not here
+        return None
+
+
+def build_trained(config: dict, filename: str) -> nn.Module:
+    """The backbone of this package that a checkpoint's config describes, not initialised.
+
+    Raises:
+        UserError: If it cannot be built.
+    """
+    try:
+        return MODELS.build({**config, 'init_cfg': None})
+    except Exception as error:
+        reason = f'{type(error).__name__}: {error}'.splitlines()[0]
+        raise UserError(f'checkpoint {filename} is of a backbone that cannot be built here ({reason}): '
+                        'use the version of mmdla that it was trained with.') from error
 
 
 def some(names: List[str], most: int = 5) -> str:
@@ -71,10 +117,48 @@ def mismatches(own: Dict[str, Tensor], given: Dict[str, Tensor], most: int = 5) 
 def missing_start(filename: str) -> UserError:
     """The error for a backbone's start that is not there: it names the three ways on."""
     return UserError(
-        f'the backbone\'s start {filename} does not exist: pretrain it on ImageNet with this '
-        'package and put it there, name another file with --cfg-options '
-        'model.backbone.init_cfg.checkpoint=FILE, or start from torchvision\'s ResNet with '
-        'attention_init=\'zero\' (ready: configs/faster_rcnn_dla_l50_r50init_1x_coco.py).')
+        f'the backbone\'s start {filename} does not exist: pretrain it with a classification config '
+        '(such as configs/dla_l50_8xb32_in1k.py) and write it with '
+        f'tools/convert/extract_backbone.py CLASSIFIER {filename}, name another file with '
+        '--cfg-options model.backbone.init_cfg.checkpoint=FILE, or start from torchvision\'s ResNet '
+        'with attention_init=\'zero\' (ready: configs/faster_rcnn_dla_l50_r50init_1x_coco.py).')
+
+
+def check_meaning(backbone: nn.Module, config: Optional[dict], filename: str) -> None:
+    """Compare the arguments that tensors of the same shapes can differ in.
+
+    Args:
+        backbone (nn.Module): To be filled; one without ``config`` is not compared.
+        config (dict, optional): Of the backbone that the tensors were trained in.
+        filename (str): Of the checkpoint.
+
+    Raises:
+        UserError: For the first one that differs.
+    """
+    if not (config and str(config.get('type')).startswith('mmdla.') and hasattr(backbone, 'config')):
+        return
+    theirs = getattr(build_trained(config, filename), 'config', {})
+    for name, value in backbone.config.items():
+        if name in theirs and theirs[name] != value:
+            raise UserError(
+                f'checkpoint {filename} was trained with {name}={theirs[name]!r}, and this backbone '
+                f'has {name}={value!r}: set {name}={theirs[name]!r} in the backbone, or use a '
+                'checkpoint that was trained with its own value.')
+
+
+def fit_position_embedding(backbone: nn.Module, given: Dict[str, Tensor], filename: str) -> None:
+    """Resize a vision transformer's position embedding in ``given`` to the backbone's grid.
+
+    Raises:
+        UserError: If the checkpoint's grid is not square, so that only its own size fits.
+    """
+    try:
+        backbone._prepare_pos_embed(given, '')
+    except AssertionError as error:
+        raise UserError(
+            f'the position embedding in checkpoint {filename}, {given["pos_embed"].shape[1]} tokens, '
+            'is not of a square grid and cannot be resized: set img_size to the checkpoint\'s.'
+        ) from error
 
 
 def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = None) -> None:
@@ -82,7 +166,7 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
 
     Says how many tensors it took. Tensors of a classifier's head are left aside. An ordinary
     ResNet is accepted where ``backbone.attention_init == 'zero'``, so that the network starts
-    as exactly that ResNet.
+    as exactly that ResNet. A vision transformer's position embedding of another grid is resized.
 
     Args:
         backbone (nn.Module): One of this package's backbones.
@@ -91,11 +175,14 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
             where there are such tensors, else none.
 
     Raises:
-        UserError: If the file is missing or unreadable, or does not fill the backbone whole.
+        UserError: If the file is missing or unreadable, does not fill the backbone whole, or says
+            that it was trained with arguments that shapes do not tell and that differ.
     """
-    if '://' not in filename and not os.path.isfile(filename):
+    attention_init = getattr(backbone, 'attention_init', None)
+    if attention_init and '://' not in filename and not os.path.isfile(filename):
         raise missing_start(filename)
-    tensors = read_state_dict(filename)
+    checkpoint = read_checkpoint(filename)
+    tensors = state_dict_of(checkpoint, filename)
     if prefix is None:
         prefix = 'backbone.' if any(k.startswith('backbone.') for k in tensors) else ''
     elif prefix and not prefix.endswith('.'):
@@ -104,22 +191,27 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
         k.removeprefix(prefix): v for k, v in tensors.items()
         if k.startswith(prefix) and not (prefix == '' and k.startswith(HEADS))
     }
-    unbuilt = tuple(f'layer{i}.' for i in range(backbone.num_stages + 1, 5))
+    unbuilt = tuple(f'layer{i}.' for i in range(getattr(backbone, 'num_stages', 4) + 1, 5))
     given = {k: v for k, v in given.items() if not k.startswith(unbuilt)}
+    if hasattr(backbone, 'pos_embed'):
+        fit_position_embedding(backbone, given, filename)
     own = backbone.state_dict()
-    trunk = {k: v for k, v in own.items() if '.attention.' not in k}
-    plain = not any('.attention.' in k for k in given)
-    expected = trunk if plain and getattr(backbone, 'attention_init', '') == 'zero' else own
+    trunk = {k: v for k, v in own.items() if '.attention.' not in f'.{k}'}
+    plain = not any('.attention.' in f'.{k}' for k in given)
+    expected = trunk if plain and attention_init == 'zero' else own
     problems = mismatches(expected, given)
     if problems:
-        hint = 'use the checkpoint of this depth, variant and context unit'
+        hint = 'use the checkpoint of this architecture, variant and context unit'
         if any('mrla' in k or 'layer_attention' in k for k in tensors):
             hint = 'it is in a released layout: convert it with tools/convert/released_to_mmdla.py'
         elif plain and not mismatches(trunk, given):
             hint = ('it is an ordinary ResNet of this depth: set attention_init=\'zero\' in the '
-                    'backbone to start from it')
-        raise UserError(f'checkpoint {filename} does not fit {type(backbone).__name__}-'
-                        f'{backbone.depth}, tensors {"; ".join(problems)}: {hint}.')
+                    'backbone to start from it' if attention_init else 'it has no layer attention')
+        size = getattr(backbone, 'depth', None) or backbone.arch
+        raise UserError(f'checkpoint {filename} does not fit {type(backbone).__name__}-{size}, '
+                        f'tensors {"; ".join(problems)}: {hint}.')
+    if prefix in ('', 'backbone.'):
+        check_meaning(backbone, trained_config(checkpoint), filename)
     backbone.load_state_dict(given, strict=False)
     rest = len(own) - len(expected)
     print_log(

@@ -1,3 +1,14 @@
-from .backbones import DIAResNet, DLAResNet, MRLAResNet, PlainResNet
+from .backbones import (
+    DIAResNet,
+    DLAResNet,
+    DLAVisionTransformer,
+    MRLAResNet,
+    MRLAVisionTransformer,
+    PlainResNet,
+)
+from .cifar_preprocessor import CIFARDataPreprocessor
 
-__all__ = ['DIAResNet', 'DLAResNet', 'MRLAResNet', 'PlainResNet']
+__all__ = [
+    'CIFARDataPreprocessor', 'DIAResNet', 'DLAResNet', 'DLAVisionTransformer', 'MRLAResNet',
+    'MRLAVisionTransformer', 'PlainResNet'
+]

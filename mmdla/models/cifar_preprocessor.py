@@ -36,7 +36,8 @@ class CIFARDataPreprocessor(ClsDataPreprocessor):
     """mmpretrain's preprocessor for the batches of :class:`mmdla.datasets.CIFAR`.
 
     Takes ``dict(inputs=(N, 3, 32, 32) uint8, labels=(N, ))``; in training it pads, crops and
-    flips, always it normalises.
+    flips, always it normalises. The images come out in channels_last, in which small convolutions
+    are nearly twice as fast on CPUs.
 
     Args:
         padding (int): Zeros around an image before its crop. Default: 4.
@@ -55,4 +56,6 @@ class CIFARDataPreprocessor(ClsDataPreprocessor):
         samples = [DataSample() for _ in images]
         for sample, label in zip(samples, data['labels'].split(1)):
             sample.set_field(label, 'gt_label')
-        return dict(inputs=super().forward(dict(inputs=images))['inputs'], data_samples=samples)
+        images = super().forward(dict(inputs=images))['inputs']
+        return dict(
+            inputs=images.contiguous(memory_format=torch.channels_last), data_samples=samples)

@@ -1,8 +1,8 @@
 """A stand-in for ``mmcv._ext``, mmcv's compiled operators, where they are absent.
 
-Faster and Mask R-CNN need two of them, nms and RoIAlign. Both come from
-torchvision's own kernels here, with mmcv's signatures and definitions. Any other
-operator raises one sentence when it is called.
+Faster, Mask and Cascade R-CNN need two of them, nms and RoIAlign, and RetinaNet the focal loss.
+They come from torchvision here, with mmcv's signatures and definitions. Any other operator raises
+one sentence when it is called.
 """
 import importlib.machinery
 import importlib.util
@@ -32,7 +32,8 @@ class _StandIn(types.ModuleType):
     def __init__(self, name: str) -> None:
         super().__init__(name, doc=__doc__)
         self.__spec__ = importlib.machinery.ModuleSpec(name, loader=None)
-        for operator in (nms, roi_align_forward, roi_align_backward, get_compiler_version,
+        for operator in (nms, roi_align_forward, roi_align_backward, sigmoid_focal_loss_forward,
+                         sigmoid_focal_loss_backward, get_compiler_version,
                          get_compiling_cuda_version):
             setattr(self, operator.__name__, operator)
 
@@ -103,6 +104,30 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argm
         torch.ops.torchvision._roi_align_backward(grad, rois.to(grad.dtype), spatial_scale,
                                                   aligned_height, aligned_width,
                                                   *grad_input.shape, sampling_ratio, aligned))
+
+
+def _focal_loss(input: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float) -> Tensor:
+    one_hot = torch.nn.functional.one_hot(target, input.shape[1] + 1)[:, :-1].to(input.dtype)
+    loss = torchvision.ops.sigmoid_focal_loss(input, one_hot, alpha, gamma)
+    return loss * weight[target][:, None] if weight.numel() else loss
+
+
+def sigmoid_focal_loss_forward(input: Tensor, target: Tensor, weight: Tensor, output: Tensor,
+                               gamma: float, alpha: float) -> None:
+    """Write the focal loss of logits ``input`` (N, C) to ``output`` (N, C).
+
+    ``target`` (N, ) holds classes, C for the background; ``weight`` is (C, ) or empty.
+    """
+    output.copy_(_focal_loss(input, target, weight, gamma, alpha))
+
+
+def sigmoid_focal_loss_backward(input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor,
+                                gamma: float, alpha: float) -> None:
+    """Write the gradient of the sum of :func:`sigmoid_focal_loss_forward` to ``grad_input``."""
+    with torch.enable_grad():
+        leaf = input.detach().requires_grad_()
+        loss = _focal_loss(leaf, target, weight, gamma, alpha).sum()
+    grad_input.copy_(torch.autograd.grad(loss, leaf)[0])
 
 
 def get_compiler_version() -> str:

@@ -2,8 +2,9 @@ import pytest
 import torch
 import torchvision
 
+from mmdla.engine.pretrained import load_backbone
 from mmdla.errors import UserError
-from mmdla.models import DLAResNet, MRLAResNet
+from mmdla.models import DLAResNet, MRLAResNet, PlainResNet
 
 UNIT = dict(type='DSU', reduction=8)
 
@@ -98,8 +99,86 @@ def test_a_released_layout_is_recognised(tmp_path):
         load(path, cls=MRLAResNet)
 
 
+SMALL = dict(depth=18, stem_channels=32, base_channels=32, context_unit=UNIT)
+
+
+def small(**kwargs):
+    return DLAResNet(**{**SMALL, **kwargs})
+
+
+SAME_SHAPES = [
+    (dict(), dict(dim_per_head=16), 'dim_per_head=16, and this backbone has dim_per_head=32'),
+    (dict(), dict(gate='identity'), "gate='identity', and this backbone has gate='sigmoid'"),
+    (dict(), dict(style='caffe'), "style='caffe'"),
+    (dict(), dict(context_unit=dict(**UNIT, normalizer='tanh')),
+     "context_unit.normalizer='tanh', and this .* context_unit.normalizer='sigmoid'"),
+    (dict(variant='base', dim_per_head=16), dict(variant='base', refresh='tokens'),
+     "refresh='tokens', and this backbone has refresh='features'"),
+]
+
+
+@pytest.mark.parametrize('own, theirs, words', SAME_SHAPES,
+                         ids=[words.split('=')[0] for *_, words in SAME_SHAPES])
+def test_another_argument_with_the_same_shapes_stops(tmp_path, own, theirs, words):
+    """Whether the file is of tools/convert/ (meta['backbone']) or of mmengine (meta['cfg'])."""
+    tensors = small(**theirs).state_dict()
+    config = {'type': 'mmdla.DLAResNet', **SMALL, **theirs}
+    for meta in (dict(backbone=config), dict(cfg=f'model = dict(backbone={config!r})')):
+        path = save(tmp_path, tensors, meta=meta)
+        with pytest.raises(UserError, match=f'was trained with {words}.*: set ') as error:
+            load_backbone(small(**own), path)
+        assert '\n' not in str(error.value)
+        load_backbone(small(**theirs), path)
+
+
+@pytest.mark.parametrize('kwargs', [
+    dict(dim_per_head=32, gate='sigmoid', excite=True, variant='light', style='pytorch'),
+    dict(context_unit=dict(reduction=8, gates='joint', normalizer='sigmoid')),
+    dict(out_indices=(0, 1), frozen_stages=1, norm_eval=True, with_cp=True, drop_path_rate=0.1,
+         attention_drop_path=0.1, attention_init='one', zero_init_residual=False),
+    dict(norm_cfg=dict(type='BN', requires_grad=False)),
+    dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
+], ids=['defaults', 'defaults of the unit', 'the task', 'frozen norms', 'dilated'])
+def test_arguments_of_the_task_and_defaults_may_differ(tmp_path, kwargs):
+    path = save(tmp_path, small().state_dict(),
+                meta=dict(backbone={'type': 'mmdla.DLAResNet', **SMALL}))
+    load_backbone(small(**kwargs), path)
+
+
+def test_a_file_that_says_nothing_of_its_backbone_is_taken(tmp_path):
+    """Nor does it matter that another part of the file was trained otherwise."""
+    other = dict(backbone={'type': 'mmdla.DLAResNet', **SMALL, 'dim_per_head': 16})
+    tensors = small().state_dict()
+    for meta in (None, {}, dict(cfg='model = dict('), dict(cfg='model = dict()'),
+                 dict(backbone=dict(type='ResNet', depth=18))):
+        load_backbone(small(), save(tmp_path, tensors, meta=meta))
+    teacher = {f'teacher.{k}': v for k, v in tensors.items()}
+    load_backbone(small(), save(tmp_path, teacher, meta=other), prefix='teacher')
+
+
+def test_a_backbone_of_another_version_stops(tmp_path):
+    config = {'type': 'mmdla.DLAResNet', **SMALL, 'later': 1}
+    path = save(tmp_path, small().state_dict(), meta=dict(backbone=config))
+    with pytest.raises(UserError, match='cannot be built here .TypeError: .*later.*use the version'):
+        load_backbone(small(), path)
+
+
+def test_a_plain_resnet_of_this_package_is_compared_in_what_both_have(tmp_path):
+    trunk = dict(depth=18, stem_channels=32, base_channels=32)
+    for style, stops in (('pytorch', False), ('caffe', True)):
+        plain = dict(**trunk, style=style)
+        path = save(tmp_path, PlainResNet(**plain).state_dict(),
+                    meta=dict(backbone=dict(type='mmdla.ResNet', **plain)))
+        if stops:
+            with pytest.raises(UserError, match="style='caffe'"):
+                load_backbone(small(attention_init='zero'), path)
+        else:
+            load_backbone(small(attention_init='zero'), path)
+
+
 def test_missing_and_unreadable_files(tmp_path):
-    with pytest.raises(UserError, match='does not exist: pretrain it .* --cfg-options .* torchvision'):
+    with pytest.raises(UserError, match='does not exist: pretrain it .*dla_l50_8xb32_in1k.py'
+                       r'.*extract_backbone.py CLASSIFIER .*none.pth.* --cfg-options .* torchvision'):
         load(str(tmp_path / 'none.pth'))
     (tmp_path / 'text.pth').write_text('not a checkpoint')
     with pytest.raises(UserError, match='cannot be read'):

@@ -149,10 +149,30 @@ def test_roi_align_under_autocast(dtype):
 
 
 @pytest.mark.skipif(not STAND_IN, reason='compiled operators: nothing is missing')
+@pytest.mark.parametrize('weight', [None, torch.tensor([0.5, 1.0, 2.0]).double()])
+def test_sigmoid_focal_loss(weight):
+    from mmcv.ops import sigmoid_focal_loss
+    logits = torch.randn(6, 3).double().requires_grad_()
+    # 3 is the background; mmcv gives it no weight
+    target = torch.tensor([0, 1, 2, 1, 0, 2] if weight is not None else [0, 1, 2, 3, 3, 0])
+    ours = sigmoid_focal_loss(logits, target, 2.0, 0.25, weight, 'none')
+    p = 1 / (1 + torch.exp(-logits))
+    rows = []
+    for n, t in enumerate(target):
+        row = [-0.25 * (1 - p[n, c])**2 * p[n, c].log() if c == t else
+               -0.75 * p[n, c]**2 * (1 - p[n, c]).log() for c in range(3)]
+        rows.append(torch.stack(row) * (1 if weight is None else weight[t]))
+    reference = torch.stack(rows)
+    torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-12)
+    cotangent = torch.randn_like(reference)
+    grads = [torch.autograd.grad((out * cotangent).sum(), logits)[0] for out in (ours, reference)]
+    torch.testing.assert_close(*grads, rtol=1e-10, atol=1e-12)
+
+
 def test_any_other_operator_raises_one_sentence():
-    from mmcv.ops import SigmoidFocalLoss
-    loss = SigmoidFocalLoss(2.0, 0.25)
-    with pytest.raises(RuntimeError, match='"sigmoid_focal_loss_forward" needs mmcv\'s compiled'):
+    from mmcv.ops import SoftmaxFocalLoss
+    loss = SoftmaxFocalLoss(2.0, 0.25)
+    with pytest.raises(RuntimeError, match='"softmax_focal_loss_forward" needs mmcv\'s compiled'):
         loss(torch.randn(2, 3), torch.tensor([0, 1]))
     with pytest.raises(RuntimeError, match='pool_mode="max"'):
         RoIAlign(3, 1.0, 0, 'max')(torch.randn(1, 1, 8, 8), torch.tensor([[0, 1., 1, 5, 5]]))

@@ -88,6 +88,30 @@ def test_equals_the_released_code(name):
             parameters[ours].grad.norm().item(), norm, rtol=1e-9, atol=1e-12 * largest, err_msg=key)
 
 
+def test_deep_stem_of_the_released_base_form():
+    model = MRLAResNet(50, 'base', deep_stem=True)
+    stem = {'stem.0.conv': 'conv1.0', 'stem.0.bn': 'conv1.1', 'stem.1.conv': 'conv1.3',
+            'stem.1.bn': 'conv1.4', 'stem.2.conv': 'conv1.6', 'stem.2.bn': 'bn1'}
+    tensors = {'fc.weight': torch.zeros(1000, 2048), 'fc.bias': torch.zeros(1000)}
+    for key, value in model.state_dict().items():
+        for ours, theirs in stem.items():
+            key = key.replace(ours, theirs)
+        key = re.sub(r'layer(\d)\.', lambda m: f'stages.{int(m[1]) - 1}.', key)
+        key = re.sub(r'attention\.layers\.(\d+)\.(q|k|v)\w+', r'\1.mrla.mrla.W\2', key)
+        tensors[re.sub(r'attention\.norms\.(\d+)', r'\1.bn_mrla', key)] = value
+    converted, config = converter.convert(tensors, backbone_only=True)
+    assert config == dict(type='mmdla.MRLAResNet', depth=50, deep_stem=True, variant='base',
+                          dim_per_head=16)
+    assert all(torch.equal(converted[key], value) for key, value in model.state_dict().items())
+
+
+def test_deit_base_form():
+    content, tensors, _ = fixture('deit_mrla_l_tiny')
+    tensors = {k: v for k, v in tensors.items() if 'normo' not in k and 'lambda_t' not in k}
+    config = converter.convert(tensors)[1]
+    assert config == dict(type='mmdla.MRLAVisionTransformer', arch='deit-tiny', variant='base')
+
+
 def released_dla(form, reduction, excite):
     """A random DLA-L-50 and its tensors as an ImageNet or an mmdetection checkpoint has them."""
     model = DLAResNet(50, context_unit=dict(type='DSU', gates='split', reduction=reduction))
@@ -142,7 +166,7 @@ def test_dla_l50_layouts(tmp_path, monkeypatch, capsys, form, excite, reduction,
 @pytest.mark.parametrize('change, words', [
     (lambda t: t.update({'layer1.0.se.fc.weight': torch.zeros(1)}), 'layer1.0.se.fc.weight'),
     (lambda t: t.pop('layer1.0.bn_mrla.weight'), 'missing .layer1.attention.norms.0.weight'),
-    (lambda t: t.pop('fc.bias'), 'fc.bias is missing'),
+    (lambda t: t.pop('fc.bias'), 'weight or bias is missing'),
     (lambda t: t.pop('layer2.3.conv1.weight'), r'stages of \(3, 3, 6, 3\) blocks'),
     (lambda t: t.update({'layer1.0.mrla.mrla.Wq.weight': torch.zeros(1, 1, 3)}), 'another shape'),
 ], ids=['unknown', 'missing', 'fc', 'depth', 'kernel'])

@@ -27,7 +27,7 @@ SIZE = (64, 64)
 def make_image(rng: np.random.Generator, kind: str) -> np.ndarray:
     """An RGB image of one shape, (64, 64, 3)."""
     image = background(rng, SIZE)
-    shape = random_shape(rng, kind, SIZE, radii=(8, 26), margin=.3)
+    shape = random_shape(rng, kind, SIZE, radii=(12, 28), margin=.35)
     x, y = (int(v) for v in shape.representative_point().coords[0])
     paint(image, shape, contrasting_color(rng, image[y, x]))
     return noisy(rng, image)

@@ -1,3 +1,7 @@
 from .layer_attention_resnet import DIAResNet, DLAResNet, MRLAResNet, PlainResNet
+from .layer_attention_vit import DLAVisionTransformer, MRLAVisionTransformer
 
-__all__ = ['DIAResNet', 'DLAResNet', 'MRLAResNet', 'PlainResNet']
+__all__ = [
+    'DIAResNet', 'DLAResNet', 'DLAVisionTransformer', 'MRLAResNet', 'MRLAVisionTransformer',
+    'PlainResNet'
+]

@@ -1,5 +1,6 @@
 """mmpretrain's ResNet with a layer interaction in every stage."""
 from functools import partial
+from inspect import signature
 from typing import Callable, Optional, Sequence, Tuple, Type
 
 import torch.utils.checkpoint as cp
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from mmdla.engine.pretrained import load_backbone
 from mmdla.errors import UserError, choose
+from mmdla.models.layers.context_unit import CONTEXT_UNITS, build_context_unit
 
 
 class BasicBranch(BasicBlock):
@@ -76,11 +78,32 @@ def cifar_arch(depth: int) -> dict:
     return {depth: (BottleneckBranch, (n, n, n))}
 
 
+def defaults(function: Callable) -> dict:
+    """Its arguments that have a default."""
+    return {name: parameter.default for name, parameter in signature(function).parameters.items()
+            if parameter.default is not parameter.empty}
+
+
+def meaning(interaction: Type[nn.Module], given: dict) -> dict:
+    """Arguments of an interaction that its tensors' shapes do not tell, with their defaults.
+
+    Those of its context unit are called ``context_unit.x``.
+    """
+    config = {**defaults(interaction), **given}
+    if 'context_unit' in config:
+        unit = {**defaults(build_context_unit), **(config.pop('context_unit') or {})}
+        unit = {**defaults(CONTEXT_UNITS[unit['type']]), **unit}
+        config.update({f'context_unit.{name}': value for name, value in unit.items()})
+    told = ('drop_path_rate', 'context_unit.reduction')
+    return {name: value for name, value in config.items() if name not in told}
+
+
 class InteractionResNet(ResNet):
     """Base of the ResNets here; takes every argument of mmpretrain's ResNet.
 
     Parameter names of the trunk are torchvision's, those of the interaction of stage i start
-    with ``layer{i}.attention``.
+    with ``layer{i}.attention``. ``config`` holds what tensors of the same shapes can differ in,
+    the arguments of the interaction and ``style``, with their defaults.
 
     Args:
         depth (int): 18, 34, 50, 101 or 152; on the CIFAR trunk any 9n + 2, such as 20, 56, 110.
@@ -130,6 +153,7 @@ class InteractionResNet(ResNet):
         if random_init:
             kwargs['init_cfg'] = random_init
         super().__init__(depth, **kwargs)
+        self.config = dict(style=self.style, **meaning(interaction, interaction_cfg))
 
     def _make_stem_layer(self, in_channels: int, stem_channels: int) -> None:
         super()._make_stem_layer(in_channels, stem_channels)

@@ -7,8 +7,7 @@ from typing import Optional
 from mmengine.model.weight_init import constant_init
 
 from mmdla.errors import UserError, choose
-from mmdla.models.layers.interaction import (LII, DLABase, DLALight, MRLABase, MRLALight,
-                                             Residual)
+from mmdla.models.layers.interaction import LII, DLABase, DLALight, MRLABase, MRLALight, Residual
 from mmdla.registry import MODELS
 
 from .interaction_resnet import InteractionResNet

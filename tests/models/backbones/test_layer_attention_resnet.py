@@ -1,4 +1,6 @@
 """One contract for every backbone and variant."""
+from functools import partial
+
 import pytest
 import torch
 import torchvision
@@ -9,27 +11,53 @@ from torch import nn
 from mmdla.models import DLAResNet, MRLAResNet
 from mmdla.registry import MODELS
 
-VARIANTS = {
-    'mrla_l': dict(type='mmdla.MRLAResNet'),
-    'dla_l': dict(type='mmdla.DLAResNet', context_unit=dict(type='DSU', reduction=8)),
-    'dla_l_split': dict(
-        type='mmdla.DLAResNet', context_unit=dict(type='DSU', gates='split', reduction=8)),
+DSU = dict(type='DSU', reduction=8)
+SPLIT = dict(type='DSU', gates='split', reduction=8)
+LIGHT = {
+    'mrla_l': dict(type='mmdla.MRLAResNet', dim_per_head=16),
+    'dla_l': dict(type='mmdla.DLAResNet', dim_per_head=16, context_unit=DSU),
+    'dla_l_split': dict(type='mmdla.DLAResNet', dim_per_head=16, context_unit=SPLIT),
     'dla_l_no_excite_learned': dict(
-        type='mmdla.DLAResNet', excite=False, initial_context='learned',
-        context_unit=dict(type='DSU', reduction=8)),
+        type='mmdla.DLAResNet', dim_per_head=16, context_unit=DSU, excite=False,
+        initial_context='learned'),
+    'dla_l_lstm': dict(
+        type='mmdla.DLAResNet', dim_per_head=16, context_unit=dict(type='LSTM')),
 }
-SMALL = dict(depth=50, base_channels=16, dim_per_head=16, out_indices=(0, 1, 2, 3))
+BASE = {
+    'mrla_b': dict(type='mmdla.MRLAResNet', variant='base'),
+    'dla_b': dict(type='mmdla.DLAResNet', variant='base', context_unit=DSU),
+    'dla_b_tokens': dict(
+        type='mmdla.DLAResNet', variant='base', context_unit=SPLIT, refresh='tokens'),
+    'dla_b_dia': dict(
+        type='mmdla.DLAResNet', variant='base', context_unit=dict(type='DIA', reduction=8)),
+    'dla_b_rnn_learned': dict(
+        type='mmdla.DLAResNet', variant='base', context_unit=dict(type='RNN'),
+        initial_context='learned'),
+}
+WITHOUT_ATTENTION = {
+    'resnet': dict(type='mmdla.ResNet'),
+    'dia': dict(type='mmdla.DIAResNet', context_unit=dict(reduction=8)),
+    'lii_lstm': dict(type='mmdla.DIAResNet', context_unit=dict(type='LSTM')),
+    'lii_dsu': dict(type='mmdla.DIAResNet', context_unit=DSU),
+}
+VARIANTS = {**LIGHT, **BASE, **WITHOUT_ATTENTION}
+SMALL = dict(depth=50, base_channels=16, out_indices=(0, 1, 2, 3))
+
+
+def build_with(config, **kwargs):
+    model = MODELS.build({**config, **SMALL, **kwargs})
+    model.init_weights()
+    return model
 
 
 @pytest.fixture(params=VARIANTS)
 def build(request):
+    return partial(build_with, VARIANTS[request.param])
 
-    def builder(**kwargs):
-        model = MODELS.build({**VARIANTS[request.param], **SMALL, **kwargs})
-        model.init_weights()
-        return model
 
-    return builder
+@pytest.fixture(params={**LIGHT, **BASE})
+def build_attention(request):
+    return partial(build_with, VARIANTS[request.param])
 
 
 def alive(model):
@@ -103,7 +131,6 @@ def test_norm_cfg_reaches_every_norm(build):
     model = build(norm_cfg=dict(type='SyncBN', requires_grad=True))
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     assert all(isinstance(m, SyncBatchNorm) for m in norms)
-    assert len([n for stage in model.stages for n in stage.attention.norms]) == 16
     build(norm_cfg=dict(type='GN', num_groups=4)).eval()(torch.randn(1, 3, 32, 32))
 
 
@@ -124,7 +151,7 @@ def test_gradient_checkpointing_changes_nothing(build):
     dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)),
     dict(style='caffe'),
     dict(in_channels=4),
-    dict(drop_path_rate=0.1, attention_drop_path=0.1),
+    dict(drop_path_rate=0.1),
     dict(num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2, )),
 ], ids=str)
 def test_trunk_options(build, kwargs):
@@ -136,8 +163,8 @@ def test_trunk_options(build, kwargs):
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_attention_drop_path_drops_the_attention_branch_in_training_only(build):
-    model = alive(build(attention_drop_path=1 - 1e-6, norm_eval=True)).double()
+def test_attention_drop_path_drops_the_attention_branch_in_training_only(build_attention):
+    model = alive(build_attention(attention_drop_path=1 - 1e-6, norm_eval=True)).double()
     x = torch.randn(2, 3, 64, 64).double()
     whole, dropped = model.eval()(x)[-1], model.train()(x)[-1]
     for stage in model.stages:

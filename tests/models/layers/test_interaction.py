@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmdla.errors import UserError
-from mmdla.models import DLAResNet, MRLAResNet
+from mmdla.models import DIAResNet, DLAResNet, MRLAResNet
 
 UNITS = [
     dict(),
@@ -16,7 +16,14 @@ UNITS = [
     dict(excite=False),
     dict(initial_context='learned'),
     dict(initial_context='learned', context_unit=dict(gates='split')),
+    dict(context_unit=dict(type='RNN')),
+    dict(context_unit=dict(type='LSTM')),
+    dict(context_unit=dict(type='LSTM'), gate='identity'),
+    dict(context_unit=dict(type='DIA', reduction=4)),
+    dict(context_unit=dict(type='DIA', reduction=4), initial_context='learned'),
+    dict(context_unit=dict(type='RNN'), initial_context='learned'),
 ]
+BASE_UNITS = [kwargs for kwargs in UNITS if 'excite' not in kwargs]
 
 
 def randomize(module):
@@ -29,12 +36,12 @@ def randomize(module):
     return module.double()
 
 
-def compare(stage, x, mode, **literal_args):
+def compare(transcription, stage, x, mode, **literal_args):
     """Values and gradients of a stage and its transcription."""
     stage.train(mode == 'train')
     weight = torch.randn_like(stage(x))
     results = []
-    for function in (stage, lambda v: literal.light_stage(stage, v, **literal_args)):
+    for function in (stage, lambda v: transcription(stage, v, **literal_args)):
         stage.zero_grad()
         leaf = x.clone().requires_grad_()
         out = function(leaf)
@@ -51,25 +58,54 @@ def compare(stage, x, mode, **literal_args):
 
 @pytest.mark.parametrize('mode', ['eval', 'train'])
 @pytest.mark.parametrize('size', [(5, 7), (1, 1), (6, 4)])
-def test_mrla_light_is_equation_3(mode, size):
-    stage = randomize(MRLAResNet(50, base_channels=8, dim_per_head=8).layer2)
-    compare(stage, torch.randn(2, 32, 2 * size[0], 2 * size[1]).double(), mode, dim=8)
+@pytest.mark.parametrize('variant, transcription', [('light', literal.light_stage),
+                                                    ('base', literal.base_stage)])
+def test_mrla_is_equations_2_and_3(variant, transcription, size, mode):
+    stage = randomize(MRLAResNet(50, variant, base_channels=8, dim_per_head=8).layer2)
+    x = torch.randn(2, 32, 2 * size[0], 2 * size[1]).double()
+    compare(transcription, stage, x, mode, dim=8)
 
 
 @pytest.mark.parametrize('mode', ['eval', 'train'])
 @pytest.mark.parametrize('kwargs', UNITS, ids=str)
 def test_dla_light_is_equations_6_to_9(kwargs, mode):
     stage = randomize(DLAResNet(50, base_channels=16, dim_per_head=16, **kwargs).layer1)
-    unit = kwargs.get('context_unit', {})
     compare(
+        literal.light_stage,
         stage,
         torch.randn(3, 64, 5, 3).double(),
         mode,
         dim=16,
         dla=True,
-        gates=unit.get('gates', 'joint'),
-        normalizer=unit.get('normalizer', 'sigmoid'),
+        unit=kwargs.get('context_unit'),
         gate=kwargs.get('gate', 'sigmoid'))
+
+
+@pytest.mark.parametrize('refresh', ['features', 'tokens'])
+@pytest.mark.parametrize('kwargs', BASE_UNITS, ids=str)
+def test_dla_base_rewrites_every_earlier_layer(kwargs, refresh):
+    stage = randomize(
+        DLAResNet(50, 'base', base_channels=8, dim_per_head=8, refresh=refresh,
+                  **{'context_unit': dict(reduction=4), **kwargs}).layer2)
+    compare(
+        literal.base_stage,
+        stage,
+        torch.randn(2, 32, 5, 6).double(),
+        'train',
+        dim=8,
+        dla=True,
+        unit=kwargs.get('context_unit'),
+        gate=kwargs.get('gate', 'sigmoid'),
+        refresh=refresh)
+
+
+@pytest.mark.parametrize('unit', [
+    dict(reduction=4), dict(type='LSTM'), dict(type='RNN'), dict(type='DSU', reduction=4),
+    dict(type='DSU', gates='split', reduction=4)
+], ids=str)
+def test_lii(unit):
+    stage = randomize(DIAResNet(20, unit, trunk='cifar', base_channels=8).layer2)
+    compare(literal.lii_stage, stage, torch.randn(2, 32, 6, 5).double(), 'train', unit=unit)
 
 
 @pytest.mark.parametrize('channels, width', [(64, 3), (128, 5), (256, 5), (512, 5), (1024, 5),
@@ -91,7 +127,7 @@ def test_kernel_size(channels, width):
     (dict(variant='base', attention_init='zero'), 'ends in a ReLU'),
     (dict(variant='base', excite=False), "excite is an argument of variant='light'"),
     (dict(refresh='tokens'), "refresh is an argument of variant='base'"),
-    (dict(depth=21, trunk='cifar'), rr'9n \+ 2'),
+    (dict(depth=21, trunk='cifar'), r'9n \+ 2'),
     (dict(context_unit=dict(type='RNN', reduction=4)), 'RNN does not take'),
     (dict(attention_init='none'), 'attention_init must be one of'),
     (dict(depth=77), 'depth must be one of 18, 34, 50, 101, 152; got 77'),

@@ -1,0 +1,3 @@
+_base_ = 'dla_l_imagenet.py'
+
+model = dict(backbone=dict(variant='base', dim_per_head=16))

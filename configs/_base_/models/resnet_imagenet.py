@@ -1,0 +1,3 @@
+_base_ = 'mmpretrain::_base_/models/resnet50.py'
+
+model = dict(backbone=dict(type='mmdla.ResNet'))

@@ -1,0 +1,7 @@
+_base_ = 'faster_rcnn_mrla_l50_1x_coco.py'
+
+model = dict(
+    backbone=dict(
+        variant='base',
+        deep_stem=True,
+        init_cfg=dict(checkpoint='checkpoints/mrla_b50_in1k.pth')))

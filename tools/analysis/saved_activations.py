@@ -1,0 +1,70 @@
+"""Memory that a training step keeps for its backward pass, for several configs side by side.
+
+    python tools/analysis/saved_activations.py configs/cifar/{resnet,mrla_b,dla_b}110_b128_cifar100.py
+
+Counts the storage of every tensor that autograd saves during one forward pass of the backbone in
+training mode, each storage once, without parameters and images: the same on every device. Ratios
+are to the first config.
+"""
+import argparse
+import logging
+import sys
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from mmdla.errors import UserError
+from mmdla.registry import MODELS
+
+
+def saved_bytes(backbone: nn.Module, images: torch.Tensor) -> int:
+    """Bytes that autograd keeps of ``backbone(images)``, images (B, 3, H, W)."""
+    given = (*backbone.parameters(), *backbone.buffers(), images)
+    known = {tensor.untyped_storage().data_ptr() for tensor in given}
+    storages = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        outputs = backbone(images)
+    total = sum(storages.values())
+    del outputs
+    return total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('configs', nargs='+', metavar='CONFIG')
+    parser.add_argument('--batch', type=int, default=16, help='images (default: 16)')
+    parser.add_argument('--shape', type=int, nargs=2, default=(32, 32), metavar=('H', 'W'),
+                        help='pixels (default: 32 32)')
+    args = parser.parse_args()
+    logging.disable(logging.INFO)
+    first = None
+    height, width = args.shape
+    print(f'{"saved MiB":>10} {"ratio":>6}  config ({args.batch} x 3 x {height} x {width})')
+    for path in args.configs:
+        try:
+            cfg = Config.fromfile(path)
+        except (FileNotFoundError, SyntaxError) as error:
+            raise UserError(f'config {path} cannot be read ({error}): check the path.') from error
+        init_default_scope(cfg.default_scope)
+        cfg.model.backbone.init_cfg = None
+        backbone = MODELS.build(cfg.model.backbone).train()
+        size = saved_bytes(backbone, torch.randn(args.batch, 3, height, width))
+        first = first or size
+        print(f'{size / 2**20:10.1f} {size / first:6.2f}  {path}')
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f'error: {error}')

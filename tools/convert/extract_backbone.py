@@ -1,0 +1,131 @@
+"""Write the backbone of a trained classifier as the start of a detector.
+
+Reads a checkpoint of tools/train.py (of its EMA where the run had one: mmengine keeps the averaged
+weights in ``state_dict``) and writes the backbone's tensors alone to a file with a hash in its
+name. OUT itself becomes a link to that file (a copy where links are not possible), so that the
+detection configs find it. The same checkpoint gives the same file, byte for byte.
+
+    python tools/convert/extract_backbone.py work_dirs/dla_l50_8xb32_in1k/epoch_100.pth \\
+        checkpoints/dla_l50_in1k.pth
+"""
+import argparse
+import hashlib
+import io
+import os
+import shutil
+from pathlib import Path
+from typing import Callable, Tuple
+
+import torch
+
+import mmdla
+from mmdla.engine import cli
+from mmdla.engine.pretrained import (
+    build_trained,
+    mismatches,
+    read_checkpoint,
+    state_dict_of,
+    trained_config,
+)
+from mmdla.errors import UserError
+
+PREFIX = 'backbone.'
+# what a classifier and a detector choose each for itself
+OF_THE_TASK = ('init_cfg', 'out_indices', 'frozen_stages', 'norm_eval', 'with_cp', 'drop_path_rate',
+               'attention_drop_path', 'attention_init', 'zero_init_residual')
+
+
+def extract(source: str) -> dict:
+    """The backbone in a classifier's checkpoint.
+
+    Returns:
+        dict: ``state_dict``, names in the backbone to tensors, and ``meta``, where they come from.
+
+    Raises:
+        UserError: If the file is no checkpoint with a whole backbone and its config.
+    """
+    checkpoint = read_checkpoint(source)
+    tensors = {name.removeprefix(PREFIX): value.clone()
+               for name, value in state_dict_of(checkpoint, source).items()
+               if name.startswith(PREFIX)}
+    if not tensors:
+        raise UserError(f'checkpoint {source} has no tensors under {PREFIX}: name a checkpoint that '
+                        'tools/train.py wrote.')
+    config = trained_config(checkpoint)
+    if config is None:
+        raise UserError(f'checkpoint {source} does not hold the config that it was trained with: '
+                        'name a checkpoint that tools/train.py wrote.')
+    config = {'type': config.get('type'),
+              **{name: value for name, value in config.items() if name not in OF_THE_TASK}}
+    problems = mismatches(build_trained(config, source).state_dict(), tensors)
+    if problems:
+        raise UserError(f'checkpoint {source} does not fill the backbone of its own config, tensors '
+                        f'{"; ".join(problems)}: name another one.')
+    meta = dict(
+        backbone=config,
+        epoch=checkpoint['meta'].get('epoch'),
+        source=os.path.basename(source),
+        source_sha256=hashlib.sha256(Path(source).read_bytes()).hexdigest(),
+        mmdla_version=mmdla.__version__,
+        torch_version=str(torch.__version__))
+    return dict(meta=meta, state_dict=tensors)
+
+
+def replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Have ``write`` make a file beside ``path``, and put it in its place at once."""
+    partial = path.with_name(path.name + '.partial')
+    partial.unlink(missing_ok=True)
+    write(partial)
+    os.replace(partial, path)
+
+
+def publish(content: dict, out: Path) -> Path:
+    """Write a checkpoint to a file named by its hash and make ``out`` lead there.
+
+    Returns:
+        Path: ``NAME-1a2b3c4d.pth`` beside ``out``, with the first 8 hex digits of its sha256.
+    """
+    buffer = io.BytesIO()  # in a file of its own, torch would write the file's name too
+    torch.save(content, buffer)
+    data = buffer.getvalue()
+    hashed = out.with_name(f'{out.stem}-{hashlib.sha256(data).hexdigest()[:8]}{out.suffix}')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    replace(hashed, lambda partial: partial.write_bytes(data))
+    try:
+        replace(out, lambda partial: partial.symlink_to(hashed.name))
+    except OSError:
+        replace(out, lambda partial: shutil.copyfile(hashed, partial))
+    return hashed
+
+
+def parse_args() -> Tuple[str, Path]:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('classifier', metavar='CLASSIFIER', help='checkpoint of tools/train.py')
+    parser.add_argument('out', metavar='OUT', type=Path, help='backbone file to write')
+    args = parser.parse_args()
+    if not os.path.isfile(args.classifier):
+        raise UserError(f'checkpoint {args.classifier} does not exist: check the path.')
+    if args.out.suffix != '.pth' or args.out.is_dir():
+        raise UserError(f'{args.out} is no name for a backbone file: choose one that ends in .pth.')
+    if args.out.exists() and args.out.samefile(args.classifier):
+        raise UserError(f'{args.out} is the classifier itself: name another file to write.')
+    return args.classifier, args.out
+
+
+def main() -> None:
+    source, out = parse_args()
+    content = extract(source)
+    try:
+        hashed = publish(content, out)
+    except OSError as error:
+        raise UserError(f'{out} cannot be written ({error}): name another file.') from error
+    config = content['meta']['backbone']
+    print(f'wrote {len(content["state_dict"])} tensors to {hashed}')
+    print(f'{out} leads there; a detector starts from it with this backbone and option:')
+    print('backbone=dict(' + ', '.join(f'{name}={value!r}' for name, value in config.items()) + ')')
+    print(f'--cfg-options model.backbone.init_cfg.checkpoint={out}')
+
+
+if __name__ == '__main__':
+    cli.run(main)
