@@ -1,6 +1,5 @@
 """mmpretrain's ResNet with a layer interaction in every stage."""
 from functools import partial
-from inspect import signature
 from typing import Callable, Optional, Sequence, Tuple, Type
 
 import torch.utils.checkpoint as cp
@@ -10,7 +9,8 @@ from torch import Tensor, nn
 
 from mmdla.engine.pretrained import load_backbone
 from mmdla.errors import UserError, choose
-from mmdla.models.layers.context_unit import CONTEXT_UNITS, build_context_unit
+
+from .arguments import meaning, split_init_cfg
 
 
 class BasicBranch(BasicBlock):
@@ -78,26 +78,6 @@ def cifar_arch(depth: int) -> dict:
     return {depth: (BottleneckBranch, (n, n, n))}
 
 
-def defaults(function: Callable) -> dict:
-    """Its arguments that have a default."""
-    return {name: parameter.default for name, parameter in signature(function).parameters.items()
-            if parameter.default is not parameter.empty}
-
-
-def meaning(interaction: Type[nn.Module], given: dict) -> dict:
-    """Arguments of an interaction that its tensors' shapes do not tell, with their defaults.
-
-    Those of its context unit are called ``context_unit.x``.
-    """
-    config = {**defaults(interaction), **given}
-    if 'context_unit' in config:
-        unit = {**defaults(build_context_unit), **(config.pop('context_unit') or {})}
-        unit = {**defaults(CONTEXT_UNITS[unit['type']]), **unit}
-        config.update({f'context_unit.{name}': value for name, value in unit.items()})
-    told = ('drop_path_rate', 'context_unit.reduction')
-    return {name: value for name, value in config.items() if name not in told}
-
-
 class InteractionResNet(ResNet):
     """Base of the ResNets here; takes every argument of mmpretrain's ResNet.
 
@@ -147,9 +127,7 @@ class InteractionResNet(ResNet):
             self.arch_settings = cifar_arch(depth)
         choose('depth', depth, self.arch_settings)
         self.interaction = partial(interaction, **interaction_cfg)
-        init_cfgs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
-        self.pretrained = [cfg for cfg in init_cfgs if 'checkpoint' in cfg]
-        random_init = [cfg for cfg in init_cfgs if 'checkpoint' not in cfg]
+        self.pretrained, random_init = split_init_cfg(init_cfg)
         if random_init:
             kwargs['init_cfg'] = random_init
         super().__init__(depth, **kwargs)

@@ -16,6 +16,8 @@ from mmdla.models.layers.token_interaction import (
 )
 from mmdla.registry import MODELS
 
+from .arguments import meaning, split_init_cfg
+
 
 def block_of(name: str, shared: int) -> int:
     """Block that owns a parameter of the interaction; ``shared`` where it serves all blocks."""
@@ -58,15 +60,14 @@ class LayerAttentionVisionTransformer(VisionTransformer):
         self.arch = arch if isinstance(arch, str) else 'custom'
         if isinstance(arch, str):
             choose('arch', arch.lower(), self.arch_zoo)
-        init_cfgs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
-        self.pretrained = [cfg for cfg in init_cfgs if 'checkpoint' in cfg]
-        random_init = [cfg for cfg in init_cfgs if 'checkpoint' not in cfg]
+        self.pretrained, random_init = split_init_cfg(init_cfg)
         super().__init__(arch, norm_cfg=norm_cfg, init_cfg=random_init or None, **kwargs)
         if frozen_stages > self.num_layers:
             raise UserError(f'frozen_stages={frozen_stages} exceeds the {self.num_layers} blocks of '
                             'this arch: choose at most that many.')
         self.attention = interaction(
             self.embed_dims, self.num_layers, norm_cfg=norm_cfg, **interaction_cfg)
+        self.config = meaning(interaction, interaction_cfg)
         for module in self.modules():
             if isinstance(module, DropPath):  # NumPy's rates break torch.compile's graph
                 module.drop_prob = float(module.drop_prob)

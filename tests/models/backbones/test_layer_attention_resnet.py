@@ -238,6 +238,19 @@ def test_random_init_keeps_ordinary_magnitudes(cls, depth, norm_eval):
     assert all(0.1 < out.std() < 3 for out in outs)
 
 
+@pytest.mark.parametrize('norm_eval', [True, False])
+@pytest.mark.parametrize('depth', [34, 50, 152])
+@pytest.mark.parametrize('cls', [MRLAResNet, DLAResNet])
+def test_random_init_of_the_base_form_keeps_the_plain_resnets_magnitudes(cls, depth, norm_eval):
+    stds = []
+    for model in (cls(depth, 'base', norm_eval=norm_eval, out_indices=(0, 1, 2, 3)),
+                  ResNet(depth, norm_eval=norm_eval, out_indices=(0, 1, 2, 3))):
+        model.init_weights()
+        with torch.no_grad():
+            stds.append([out.std() for out in model.train()(torch.randn(2, 3, 96, 96))])
+    assert all(0.5 * plain < ours < 3 * plain + 0.5 for ours, plain in zip(*stds))
+
+
 def test_parameter_names_of_the_trunk_are_torchvisions():
     ours = DLAResNet(50).state_dict()
     trunk = {k: v.shape for k, v in ours.items() if '.attention.' not in k}

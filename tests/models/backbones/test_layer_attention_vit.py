@@ -286,6 +286,15 @@ def test_an_ordinary_vision_transformer_stops(build, tmp_path):
         load(build, str(tmp_path / 'none.pth'))
 
 
+def test_a_start_of_another_meaning_stops(tmp_path):
+    config = dict(type='mmdla.MRLAVisionTransformer', arch=SHALLOW, dim_per_head=8)
+    path = str(tmp_path / 'narrow_heads.pth')
+    torch.save(dict(meta=dict(backbone=config), state_dict=MODELS.build(config).state_dict()), path)
+    model = MRLAVisionTransformer(SHALLOW, init_cfg=dict(type='Pretrained', checkpoint=path))
+    with pytest.raises(UserError, match='trained with dim_per_head=8, and this backbone has'):
+        model.init_weights()
+
+
 def test_random_start_of_the_config(build):
     init_cfg = dict(type='Constant', layer='Conv2d', val=0.25, bias=0.5)
     model = build(init_cfg=init_cfg)

@@ -1,0 +1,95 @@
+"""Training loss and validation accuracy (or AP) of several runs, as a picture and as numbers.
+
+    python tools/analysis/plot_curves.py ResNet=work_dirs/a DLA-L=work_dirs/b --out curves.png
+
+Reads the scalars.json that mmengine writes to a work dir, of all its restarts in order. Prints the
+validation metric of each epoch as a table in Markdown, and writes all numbers to --json.
+"""
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import matplotlib
+
+from mmdla.errors import UserError
+
+matplotlib.use('Agg')
+METRICS = ('accuracy/top1', 'coco/bbox_mAP')
+
+
+def read_run(work_dir: str) -> dict:
+    """``train``: [epoch, loss] pairs with the epoch as a fraction, ``val``: [epoch, metric] pairs.
+
+    Raises:
+        UserError: If the work dir has no log.
+    """
+    lines = []
+    for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
+        lines += [json.loads(line) for line in path.read_text().splitlines()]
+    train = [line for line in lines if 'loss' in line]
+    if not train:
+        raise UserError(f'{work_dir} has no */vis_data/scalars.json with losses: give the work dir of a '
+                        'run of tools/train.py.')
+    metric = next((m for m in METRICS if any(m in line for line in lines)), None)
+    val = {line['step']: line[metric] for line in lines if metric in line}
+    ends = {}
+    for line in train:
+        ends[line['epoch']] = max(line['step'], ends.get(line['epoch'], 0))
+    length = max(ends.values()) / max(ends)
+    losses = {line['step']: line['loss'] for line in train}
+    return dict(metric=metric, train=[[step / length, losses[step]] for step in sorted(losses)],
+                val=[[epoch, val[epoch]] for epoch in sorted(val)])
+
+
+def table(runs: dict) -> str:
+    """The validation metric of each epoch, a column for each run."""
+    epochs = sorted({epoch for run in runs.values() for epoch, _ in run['val']})
+    rows = [['epoch', *runs], ['---'] * (len(runs) + 1)]
+    for epoch in epochs:
+        values = (dict(run['val']).get(epoch) for run in runs.values())
+        rows.append([str(epoch), *('' if v is None else f'{v:.4g}' for v in values)])
+    return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
+
+
+def plot(runs: dict, out: str) -> None:
+    import matplotlib.pyplot as plt
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
+    for name, run in runs.items():
+        left.plot(*zip(*run['train']), label=name)
+        if run['val']:
+            right.plot(*zip(*run['val']), marker='o', label=name)
+    metric = next((run['metric'] for run in runs.values() if run['metric']), 'metric')
+    left.set(xlabel='epoch', ylabel='training loss')
+    right.set(xlabel='epoch', ylabel=f'validation {metric}')
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.tight_layout()
+    figure.savefig(out, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('runs', nargs='+', metavar='NAME=WORK_DIR')
+    parser.add_argument('--out', required=True, metavar='FILE.png', help='picture to write')
+    parser.add_argument('--json', metavar='FILE.json', help='numbers to write')
+    args = parser.parse_args()
+    runs = {}
+    for item in args.runs:
+        name, equals, work_dir = item.partition('=')
+        if not equals:
+            raise UserError(f'{item} is no NAME=WORK_DIR: put a name and = in front of the folder.')
+        runs[name] = read_run(work_dir)
+    plot(runs, args.out)
+    if args.json:
+        Path(args.json).write_text(json.dumps(runs))
+    print(table(runs))
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f'error: {error}')
