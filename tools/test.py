@@ -13,7 +13,7 @@ from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 
 from mmdla.engine import cli, preflight
-from mmdla.engine.pretrained import check_fit, read_state_dict
+from mmdla.engine.pretrained import check_fit, read_checkpoint
 from mmdla.engine.runner import Runner
 from mmdla.errors import UserError
 
@@ -82,11 +82,11 @@ def main():
         draw_to(cfg, args.show_dir)
     write_results_to(cfg, cfg.work_dir)
     preflight.check(cfg, ('test', ))
-    tensors = read_state_dict(args.checkpoint)
+    checkpoint = read_checkpoint(args.checkpoint)
     cfg.load_from = args.checkpoint
     runner = Runner.from_cfg(cfg)
     model = getattr(runner.model, 'module', runner.model)
-    check_fit(model, args.checkpoint, tensors)
+    check_fit(model, args.checkpoint, checkpoint)
     if args.out:
         runner.test_evaluator.metrics.append(dump_metric(cfg)(out_file_path=args.out))
     metrics = runner.test()

@@ -8,7 +8,7 @@ import torch
 from mmengine.runner import find_latest_checkpoint
 
 from mmdla.engine import cli, preflight
-from mmdla.engine.pretrained import check_fit, read_state_dict
+from mmdla.engine.pretrained import check_fit, read_checkpoint
 from mmdla.engine.runner import Runner
 from mmdla.errors import UserError
 
@@ -69,7 +69,7 @@ def check_start(runner: Runner) -> None:
     if cfg.get('load_from'):
         model = getattr(runner.model, 'module', runner.model)
         part = '' if cfg.get('resume') else 'backbone.'
-        check_fit(model, cfg.load_from, read_state_dict(cfg.load_from), part)
+        check_fit(model, cfg.load_from, read_checkpoint(cfg.load_from), part)
 
 
 def main():

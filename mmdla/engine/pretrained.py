@@ -220,15 +220,25 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
         'current', logging.INFO)
 
 
-def check_fit(model: nn.Module, filename: str, tensors: Dict[str, Tensor], part: str = '') -> None:
+def check_fit(model: nn.Module, filename: str, checkpoint, part: str = '') -> None:
     """Stop at a checkpoint that does not fill the model, or the part of it named by a prefix.
 
+    Args:
+        model (nn.Module): A detector or classifier.
+        filename (str): Of the checkpoint.
+        checkpoint: What :func:`read_checkpoint` returned for it.
+        part (str): Prefix of the names that must match.
+
     Raises:
-        UserError: With what is missing, unknown or of another shape.
+        UserError: With what is missing, unknown or of another shape, or the backbone's argument
+            that differs where shapes do not tell.
     """
+    tensors = state_dict_of(checkpoint, filename)
     own, given = ({k: v for k, v in t.items() if k.startswith(part)}
                   for t in (model.state_dict(), tensors))
     problems = mismatches(own, given)
     if problems:
         raise UserError(f'checkpoint {filename} does not fit the config\'s {type(model).__name__}, '
                         f'tensors {"; ".join(problems)}: use the config that it was trained with.')
+    if hasattr(model, 'backbone'):
+        check_meaning(model.backbone, trained_config(checkpoint), filename)
