@@ -204,6 +204,12 @@ def test_data_root_from_the_environment(name, monkeypatch):
             assert cfg[f'{split}_evaluator'].ann_file.startswith('/elsewhere/')
 
 
+def test_metafile_lists_the_main_configs():
+    listed = Config.fromfile(CONFIGS / 'metafile.yml').Models
+    assert [model.Config for model in listed] == sorted(
+        f'configs/{path.name}' for path in CONFIGS.glob('*.py'))
+
+
 def missing_gradients(model):
     return [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
 

@@ -7,7 +7,13 @@ import sys
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import MODELS
 
+from mmdla.datasets import CIFAR
+from mmdla.errors import UserError
 from mmdla.models import DLAResNet
 
 
@@ -43,3 +49,24 @@ def test_train_and_test_at_full_size(kind, ap, coco_root, tmp_path):
     assert all(words in console for words in ap)
     assert len(list((tmp_path / 'drawn').rglob('*.jpg'))) == 2
     assert json.loads((tmp_path / 'metrics.json').read_text())
+
+
+def test_cifar_100():
+    """The set's statistics and three steps on it (CIFAR_ROOT or data/cifar; else skipped)."""
+    cfg = Config.fromfile('configs/cifar/dla_l20_b128_cifar100.py')
+    data = cfg.train_dataloader.dataset
+    data.pop('type')
+    try:
+        train = CIFAR(**data)
+    except UserError as error:
+        pytest.skip(str(error))
+    assert len(train) == 50_000 and (train.labels.bincount() == 500).all()
+    std, mean = torch.std_mean(train.images.float(), (0, 2, 3))
+    torch.testing.assert_close(mean, torch.tensor(cfg.data_preprocessor.mean), rtol=0, atol=0.01)
+    torch.testing.assert_close(std, torch.tensor(cfg.data_preprocessor.std), rtol=0, atol=0.01)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor})
+    optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    batch = train[torch.arange(0, 50_000, 1000)]
+    losses = [model.train_step(batch, optimizer)['loss'].item() for _ in range(4)]
+    assert losses[-1] < losses[0] < 10

@@ -50,9 +50,9 @@ class CIFAR(Dataset):
     }
 
     def __init__(self, data_root: str, num_classes: int, split: str) -> None:
-        folder, archive, key, classes, files = choose('num_classes', num_classes, self.sources)
+        names = self.check(data_root, num_classes, split)
+        _, archive, key, classes, _ = self.sources[num_classes]
         self.metainfo = dict(classes=classes)
-        names = [f'{folder}/{name}' for name in choose('split', split, files)]
         parts = read(data_root, archive, names)
         try:
             images = np.concatenate([part['data'] for part in parts]).reshape(-1, 3, 32, 32)
@@ -65,6 +65,17 @@ class CIFAR(Dataset):
         self.images = torch.from_numpy(images.astype(np.uint8))
         self.labels = torch.from_numpy(labels.astype(np.int64))
 
+    @classmethod
+    def check(cls, data_root: str, num_classes: int, split: str) -> List[str]:
+        """Names of the split's files below ``data_root``, or a UserError where they are not there."""
+        folder, archive, _, _, files = choose('num_classes', num_classes, cls.sources)
+        names = [f'{folder}/{name}' for name in choose('split', split, files)]
+        if not unpacked(data_root, names) and not os.path.isfile(os.path.join(data_root, archive)):
+            raise UserError(f'{os.path.join(data_root, names[0])} does not exist, and there is no '
+                            f'{archive} either: download that from https://www.cs.toronto.edu/~kriz/'
+                            'cifar.html to this folder, or set CIFAR_ROOT to the folder that has it.')
+        return names
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -74,18 +85,16 @@ class CIFAR(Dataset):
     __getitems__ = __getitem__
 
 
+def unpacked(root: str, names: List[str]) -> bool:
+    return all(os.path.isfile(os.path.join(root, name)) for name in names)
+
+
 def read(root: str, archive: str, names: List[str]) -> List[dict]:
     """The files of a split, from the unpacked folder where it is there, else from the archive."""
-    paths = [os.path.join(root, name) for name in names]
-    packed = os.path.join(root, archive)
-    if not all(os.path.isfile(path) for path in paths) and not os.path.isfile(packed):
-        raise UserError(f'{paths[0]} does not exist, and neither does {packed}: download {archive} '
-                        'from https://www.cs.toronto.edu/~kriz/cifar.html to that folder, or set '
-                        'CIFAR_ROOT to the folder that has it.')
     try:
-        if all(os.path.isfile(path) for path in paths):
-            return [load(open(path, 'rb')) for path in paths]
-        with tarfile.open(packed) as tar:
+        if unpacked(root, names):
+            return [load(open(os.path.join(root, name), 'rb')) for name in names]
+        with tarfile.open(os.path.join(root, archive)) as tar:
             return [load(tar.extractfile(name)) for name in names]
     except (OSError, EOFError, KeyError, tarfile.TarError, pickle.UnpicklingError) as error:
         raise UserError(f'CIFAR in {root} cannot be read ({type(error).__name__}: {error}): download '

@@ -9,6 +9,7 @@ from typing import Iterator, List, Optional, Sequence
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
+from mmdla.datasets import CIFAR
 from mmdla.engine.pretrained import missing_start, some
 from mmdla.errors import UserError
 
@@ -83,6 +84,12 @@ def check_dataset(name: str, dataset: dict, cfg: Config) -> None:
     for prefix in prefixes.values():
         if local(prefix):
             check_exists(f'{name}.data_prefix', os.path.join(root, prefix), os.path.isdir)
+    if kind is CIFAR:
+        CIFAR.check(**{key: value for key, value in dataset.items() if key != 'type'})
+        count, given = dataset['num_classes'], (cfg.model.get('head') or {}).get('num_classes')
+        if given != count:
+            raise UserError(f'model.head.num_classes={given} does not match the {count} classes of '
+                            f'{name}: set model.head.num_classes={count}.')
     if not ann_file.endswith('.json') or not is_detection(kind):
         return
     classes = class_names(dataset, kind)

@@ -87,7 +87,7 @@ class Evil:
 
 
 @pytest.mark.parametrize('break_it, words', [
-    (lambda root: (root / 'cifar-100-python' / 'train').unlink(), 'cifar-100-python.tar.gz: download'),
+    (lambda root: (root / 'cifar-100-python' / 'train').unlink(), 'no cifar-100-python.tar.gz either'),
     (lambda root: (root / 'cifar-100-python' / 'train').write_bytes(b'x'), 'cannot be read'),
     (lambda root: dump(root / 'cifar-100-python' / 'train', Evil()), 'is no array'),
     (lambda root: dump(root / 'cifar-100-python' / 'train', dict(data=[])), 'is no CIFAR-100 file'),

@@ -124,3 +124,13 @@ def test_categories_anywhere_in_the_file(tmp_path):
     assert preflight.coco_categories(str(path)) == ['red [1]', 'b]']
     path.write_text(json.dumps(dict(images=[], categories=categories)))
     assert preflight.coco_categories(str(path)) == ['red [1]', 'b]']
+
+
+def test_cifar(tmp_path, monkeypatch):
+    monkeypatch.setenv('CIFAR_ROOT', str(tmp_path))
+    cfg = Config.fromfile('configs/cifar/resnet20_b128_cifar100.py')
+    fails(cfg, 'cifar-100-python/train does not exist, and there is no cifar-100-python.tar.gz')
+    (tmp_path / 'cifar-100-python.tar.gz').touch()
+    preflight.check(cfg, ('train', 'val', 'test'))
+    cfg.model.head.num_classes = 10
+    fails(cfg, 'model.head.num_classes=10 does not match the 100 classes')
