@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS as CLASSIFIERS
 
-from mmdla.models import DLAResNet, MRLAResNet
+from mmdla.models import DIAResNet, DLAResNet, MRLAResNet, PlainResNet
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 ALL = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts)
@@ -34,7 +34,14 @@ SPLIT_DETECTORS = {
     'mask_rcnn_dla_l50_1x_coco.py': (46_851_672, 46_588_642),
     'mask_rcnn_dla_l101_1x_coco.py': (66_052_866, 65_789_836),
 }
+PLAIN_DETECTORS = {
+    ('faster', 50): (41_753_056, 41_527_712),
+    ('faster', 101): (60_745_184, 60_519_840),
+    ('mask', 50): (44_396_336, 44_170_992),
+    ('mask', 101): (63_388_464, 63_163_120),
+}
 BACKBONES = [
+    (PlainResNet, dict(), 25_557_032, 44_549_160),
     (MRLAResNet, dict(), 25_738_452, 44_939_646),
     (MRLAResNet, dict(variant='base', deep_stem=True), 25_742_580, 44_926_366),
     (DLAResNet, dict(), 27_169_492, 46_370_686),
@@ -58,6 +65,12 @@ IMAGENET = {
     'mrla_b_deit_tiny_8xb128_in1k.py': 5_742_880,
     'mrla_b_deit_small_8xb128_in1k.py': 22_101_472,
     'mrla_b_deit_base_8xb128_in1k.py': 86_669_152,
+    # in neither paper
+    'dla_b50_8xb32_in1k.py': 27_119_828,
+    'dla_b101_8xb32_in1k.py': 46_303_614,
+    'dla_l_deit_tiny_8xb128_in1k.py': 5_760_736,
+    'dla_l_deit_small_8xb128_in1k.py': 22_156_384,
+    'dla_l_deit_base_8xb128_in1k.py': 86_851_936,
 }
 # 10 classes, at depth 20, 56 and 110; with 100 classes 23,130 more
 CIFAR = {
@@ -113,6 +126,20 @@ def test_split_detector_parameters(name, counts):
     cfg.model.backbone.context_unit = SPLIT_20
     model = DETECTORS.build(cfg.model)
     assert (count(model), count(model, trainable=True)) == counts
+
+
+@pytest.mark.parametrize('kind, depth', PLAIN_DETECTORS)
+def test_plain_detector_parameters(kind, depth):
+    cfg = load(f'{kind}_rcnn_mrla_l50_1x_coco.py')
+    cfg.model.backbone.update(type='mmdla.ResNet', depth=depth)
+    model = DETECTORS.build(cfg.model)
+    assert (count(model), count(model, trainable=True)) == PLAIN_DETECTORS[kind, depth]
+
+
+@pytest.mark.parametrize('unit, expected', [(dict(type='LSTM'), 912_090),
+                                            (dict(type='DSU', gates='split', reduction=4), 395_322)])
+def test_lii_parameters_at_depth_20(unit, expected):
+    assert count(DIAResNet(20, unit, trunk='cifar')) + 2_570 == expected
 
 
 @pytest.mark.parametrize('cls, kwargs, at_50, at_101', BACKBONES)
@@ -181,15 +208,33 @@ def test_imagenet_recipe(name):
     assert not any(block.norm3.weight.any() for stage in model.backbone.stages for block in stage)
 
 
+@pytest.mark.parametrize('name', [n for n in ALL if 'deit' in n])
+def test_deit_recipe(name):
+    """mmpretrain's; drop path and EMA are of the base size."""
+    cfg = load(name)
+    assert (cfg.optim_wrapper.optimizer.type, cfg.optim_wrapper.optimizer.lr) == ('AdamW', 1e-3)
+    assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 1024
+    assert cfg.param_scheduler[0].end == 20 and cfg.train_cfg.max_epochs == 300
+    large = 'deit_base' in name
+    assert cfg.model.backbone.get('drop_path_rate', 0) == (0.1 if large else 0)
+    assert [hook.type for hook in cfg.get('custom_hooks') or []] == (['EMAHook'] if large else [])
+
+
 @pytest.mark.parametrize('name', [n for n in ALL if 'cifar' in n])
 def test_cifar_recipe(name):
     cfg = load(name)
     assert_sgd(cfg, 0.1)
     assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 128
-    assert (cfg.param_scheduler.milestones, cfg.train_cfg.max_epochs) == ([100, 150], 180)
+    scheduler = cfg.param_scheduler
+    assert (scheduler.milestones, scheduler.gamma, cfg.train_cfg.max_epochs) == ([100, 150], 0.1, 180)
+    assert cfg.train_dataloader.sampler.shuffle and not cfg.test_dataloader.sampler.shuffle
     attention = 'mrla' in name or 'dla' in name
     assert cfg.model.backbone.get('attention_drop_path') == (0.2 if attention else None)
+    assert cfg.model.backbone.get('attention_init') == ('one' if attention else None)
     classes = 100 if 'cifar100' in name else 10
+    for split in ('val', 'test'):
+        assert cfg[f'{split}_dataloader'].dataset.num_classes == classes
+    assert cfg.data_preprocessor.num_classes == classes
     assert cfg.model.head.num_classes == cfg.train_dataloader.dataset.num_classes == classes
 
 

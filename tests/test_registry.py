@@ -8,3 +8,19 @@ def test_a_config_needs_only_the_scope():
             'model = MODELS.build(dict(type="mmdla.MRLAResNet", depth=18))\n'
             'assert type(model).__module__.startswith("mmdla.models")')
     subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_a_contract_suite_covers_every_registered_backbone():
+    from models.backbones import test_layer_attention_resnet, test_layer_attention_vit
+
+    from mmdla import models
+    from mmdla.registry import MODELS
+    covered = {config['type'].removeprefix('mmdla.')
+               for suite in (test_layer_attention_resnet, test_layer_attention_vit)
+               for config in suite.VARIANTS.values()}
+    assert covered == set(MODELS.module_dict) - {'CIFARDataPreprocessor'}
+    for cls in (models.DLAResNet, models.MRLAResNet):
+        tested = {config.get('variant', 'light')
+                  for config in test_layer_attention_resnet.VARIANTS.values()
+                  if config['type'] == f'mmdla.{cls.__name__}'}
+        assert tested == set(cls.variants)

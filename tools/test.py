@@ -38,7 +38,7 @@ def draw_to(cfg, folder: str) -> None:
     if hook.type.endswith('DetVisualizationHook'):
         hook.update(draw=True, test_out_dir=folder)
     else:
-        hook.update(enable=True, out_dir=folder)
+        hook.update(enable=True, out_dir=folder, interval=1)
 
 
 def write_results_to(cfg, work_dir: str) -> None:

@@ -1,18 +1,8 @@
-# CIFAR_ROOT=/path in the environment takes the place of data/cifar/
-dataset = dict(type='mmdla.CIFAR', data_root='{{$CIFAR_ROOT:data/cifar/}}', num_classes=10)
-# batches come whole from memory and are augmented on the model's device: no worker processes
-loader = dict(batch_size=128, num_workers=0, collate_fn=dict(type='mmdla.as_it_is'))
-data_preprocessor = dict(
-    type='mmdla.CIFARDataPreprocessor', mean=[125.307, 122.961, 113.858], std=[62.993, 62.089, 66.705])
+_base_ = 'cifar100.py'
 
-train_dataloader = dict(
-    **loader,
-    dataset=dict(**dataset, split='train'),
-    sampler=dict(type='DefaultSampler', shuffle=True))
-val_dataloader = dict(
-    **loader,
-    dataset=dict(**dataset, split='test'),
-    sampler=dict(type='DefaultSampler', shuffle=False))
+dataset = dict(num_classes=10)
+data_preprocessor = dict(
+    num_classes=10, mean=[125.307, 122.961, 113.858], std=[62.993, 62.089, 66.705])
+train_dataloader = dict(dataset=dataset)
+val_dataloader = dict(dataset=dataset)
 test_dataloader = val_dataloader
-val_evaluator = dict(type='Accuracy', topk=(1, 5))
-test_evaluator = val_evaluator

@@ -9,4 +9,7 @@ train_cfg = dict(by_epoch=True, max_epochs=180, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=128)
-default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=1))
+default_hooks = dict(
+    checkpoint=dict(interval=10, max_keep_ckpts=1), visualization=dict(rescale_factor=8))
+# each process draws its own crops and flips
+randomness = dict(diff_rank_seed=True)

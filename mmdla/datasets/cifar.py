@@ -2,7 +2,7 @@
 import os
 import pickle
 import tarfile
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 import numpy as np
 import torch
@@ -37,6 +37,8 @@ class CIFAR(Dataset):
             classes of ``cifar-10-batches-py/`` or ``cifar-10-python.tar.gz``.
         num_classes (int): 10 or 100.
         split (str): 'train' (50,000 images) or 'test' (10,000).
+        pipeline (list, optional): Not used here. mmpretrain's inferencer looks in the test set's
+            config for how to prepare a picture.
 
     Raises:
         UserError: If the files are not there or hold something else.
@@ -49,7 +51,8 @@ class CIFAR(Dataset):
               dict(train=['train'], test=['test'])),
     }
 
-    def __init__(self, data_root: str, num_classes: int, split: str) -> None:
+    def __init__(self, data_root: str, num_classes: int, split: str,
+                 pipeline: Optional[list] = None) -> None:
         names = self.check(data_root, num_classes, split)
         _, archive, key, classes, _ = self.sources[num_classes]
         self.metainfo = dict(classes=classes)

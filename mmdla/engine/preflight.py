@@ -25,7 +25,7 @@ def check(cfg: Config, splits: Sequence[str]) -> None:
         UserError: For the first thing that is wrong.
     """
     if 'train' in splits:
-        check_start((cfg.model.get('backbone') or {}).get('init_cfg'))
+        check_start(cfg.model.get('backbone') or {})
     for split in splits:
         loader = cfg.get(f'{split}_dataloader')
         if loader is None:
@@ -33,16 +33,22 @@ def check(cfg: Config, splits: Sequence[str]) -> None:
         evaluators = cfg.get(f'{split}_evaluator') or []
         evaluators = [evaluators] if isinstance(evaluators, dict) else evaluators
         for dataset in leaves(loader['dataset']):
+            if dataset is not loader['dataset'] and host_class(dataset, cfg) is CIFAR:
+                raise UserError(f'{split}_dataloader.dataset: CIFAR serves whole batches and cannot '
+                                f'stand in a {loader["dataset"]["type"]}: use it directly.')
             check_dataset(f'{split}_dataloader.dataset', dataset, cfg)
             for evaluator in evaluators:
                 check_evaluator(f'{split}_evaluator', evaluator, dataset)
 
 
-def check_start(init_cfg) -> None:
+def check_start(backbone: dict) -> None:
+    init_cfg = backbone.get('init_cfg')
     for cfg in [init_cfg] if isinstance(init_cfg, dict) else init_cfg or []:
         filename = cfg.get('checkpoint') or ''
         if filename and '://' not in filename and not os.path.isfile(filename):
-            raise missing_start(filename)
+            light = backbone.get('variant', 'light') == 'light'
+            zero = light and backbone.get('type') in ('mmdla.DLAResNet', 'mmdla.MRLAResNet')
+            raise missing_start(filename, zero)
 
 
 def leaves(dataset: dict) -> Iterator[dict]:
@@ -75,6 +81,8 @@ def annotation_file(dataset: dict) -> str:
 def check_dataset(name: str, dataset: dict, cfg: Config) -> None:
     root, ann_file, kind = dataset.get('data_root') or '', annotation_file(dataset), host_class(
         dataset, cfg)
+    if kind is CIFAR:
+        check_cifar(name, dataset, cfg)
     downloads = kind is not None and 'download' in inspect.signature(kind.__init__).parameters
     if not downloads:
         check_exists(f'{name}.ann_file', ann_file, os.path.isfile)
@@ -84,12 +92,6 @@ def check_dataset(name: str, dataset: dict, cfg: Config) -> None:
     for prefix in prefixes.values():
         if local(prefix):
             check_exists(f'{name}.data_prefix', os.path.join(root, prefix), os.path.isdir)
-    if kind is CIFAR:
-        CIFAR.check(**{key: value for key, value in dataset.items() if key != 'type'})
-        count, given = dataset['num_classes'], (cfg.model.get('head') or {}).get('num_classes')
-        if given != count:
-            raise UserError(f'model.head.num_classes={given} does not match the {count} classes of '
-                            f'{name}: set model.head.num_classes={count}.')
     if not ann_file.endswith('.json') or not is_detection(kind):
         return
     classes = class_names(dataset, kind)
@@ -102,6 +104,15 @@ def check_dataset(name: str, dataset: dict, cfg: Config) -> None:
             raise UserError(
                 f'{key}={count} does not match the {len(classes)} classes of {name} '
                 f'({some(classes)}): set {key}={len(classes)}.')
+
+
+def check_cifar(name: str, dataset: dict, cfg: Config) -> None:
+    count = dataset.get('num_classes')
+    CIFAR.check(dataset.get('data_root') or '', count, dataset.get('split'))
+    given = (cfg.model.get('head') or {}).get('num_classes', count)
+    if given != count:
+        raise UserError(f'model.head.num_classes={given} does not match the {count} classes of '
+                        f'{name}: set model.head.num_classes={count}.')
 
 
 def check_evaluator(name: str, evaluator: dict, dataset: dict) -> None:

@@ -4,11 +4,11 @@ import os
 from collections import OrderedDict
 from typing import Dict, List, Optional
 
-from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
+from mmdla.engine.literal_config import literal_config
 from mmdla.errors import UserError
 from mmdla.registry import MODELS
 
@@ -70,8 +70,8 @@ def trained_config(checkpoint) -> Optional[dict]:
     if isinstance(meta.get('backbone'), dict):
         return meta['backbone']
     try:
-        return Config.fromstring(meta['cfg'], '.py').model.backbone.to_dict()
-    except Exception:  # no config, or one of a host that is not here
+        return literal_config(meta['cfg'], 'model')['backbone']
+    except (KeyError, TypeError, ValueError, SyntaxError):  # no config, or no literal one
         return None
 
 
@@ -114,14 +114,22 @@ def mismatches(own: Dict[str, Tensor], given: Dict[str, Tensor], most: int = 5) 
     ]
 
 
-def missing_start(filename: str) -> UserError:
-    """The error for a backbone's start that is not there: it names the three ways on."""
-    return UserError(
-        f'the backbone\'s start {filename} does not exist: pretrain it with a classification config '
-        '(such as configs/dla_l50_8xb32_in1k.py) and write it with '
-        f'tools/convert/extract_backbone.py CLASSIFIER {filename}, name another file with '
-        '--cfg-options model.backbone.init_cfg.checkpoint=FILE, or start from torchvision\'s ResNet '
-        'with attention_init=\'zero\' (ready: configs/faster_rcnn_dla_l50_r50init_1x_coco.py).')
+def missing_start(filename: str, zero: bool) -> UserError:
+    """The error for a backbone's start that is not there: it names the ways on.
+
+    Args:
+        filename (str): The file.
+        zero (bool): Whether the backbone can start as a plain ResNet.
+    """
+    ways = [
+        'pretrain it with the classification config of this backbone (configs/*_in1k.py) and write '
+        f'it with tools/convert/extract_backbone.py CLASSIFIER {filename}',
+        'name another file with --cfg-options model.backbone.init_cfg.checkpoint=FILE'
+    ]
+    if zero:
+        ways.append('start from torchvision\'s ResNet with attention_init=\'zero\' (ready: '
+                    'configs/faster_rcnn_dla_l50_r50init_1x_coco.py)')
+    return UserError(f'the backbone\'s start {filename} does not exist: {", or ".join(ways)}.')
 
 
 def check_meaning(backbone: nn.Module, config: Optional[dict], filename: str) -> None:
@@ -179,8 +187,9 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
             that it was trained with arguments that shapes do not tell and that differ.
     """
     attention_init = getattr(backbone, 'attention_init', None)
-    if attention_init and '://' not in filename and not os.path.isfile(filename):
-        raise missing_start(filename)
+    zero = attention_init is not None and backbone.variant == 'light'
+    if '://' not in filename and not os.path.isfile(filename):
+        raise missing_start(filename, zero)
     checkpoint = read_checkpoint(filename)
     tensors = state_dict_of(checkpoint, filename)
     if prefix is None:
@@ -206,7 +215,7 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
             hint = 'it is in a released layout: convert it with tools/convert/released_to_mmdla.py'
         elif plain and not mismatches(trunk, given):
             hint = ('it is an ordinary ResNet of this depth: set attention_init=\'zero\' in the '
-                    'backbone to start from it' if attention_init else 'it has no layer attention')
+                    'backbone to start from it' if zero else 'it has no layer attention')
         size = getattr(backbone, 'depth', None) or backbone.arch
         raise UserError(f'checkpoint {filename} does not fit {type(backbone).__name__}-{size}, '
                         f'tensors {"; ".join(problems)}: {hint}.')

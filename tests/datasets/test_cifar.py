@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from mmpretrain.apis import ImageClassificationInferencer
 from PIL import Image
 
 from mmdla.datasets import CIFAR
@@ -128,6 +131,30 @@ def test_preprocessor(cifar):
     torch.manual_seed(0)
     assert torch.equal(first, preprocessor(data, training=True)['inputs'])
     assert not torch.equal(first, preprocessor(data, training=True)['inputs'])
+
+
+def test_batch_augments_are_the_hosts(cifar):
+    data = CIFAR(cifar, 100, 'train')[[0, 3, 5]]
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        preprocessor = CIFARDataPreprocessor(
+            num_classes=100, batch_augments=dict(augments=[dict(type='Mixup', alpha=0.8)]))
+    out = preprocessor(data, training=True)
+    scores = torch.stack([sample.gt_score for sample in out['data_samples']])
+    torch.testing.assert_close(scores.sum(1), torch.ones(3))
+
+
+def test_inference_on_a_picture_is_that_of_the_set(cifar, tmp_path, monkeypatch):
+    """mmpretrain's inferencer, from a file, gives what the set's own batch gives."""
+    monkeypatch.setenv('CIFAR_ROOT', str(cifar))
+    cfg = Config.fromfile(ROOT / 'configs' / 'cifar' / 'dla_l20_b128_cifar100.py')
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'picture.png')
+    inferencer = ImageClassificationInferencer(cfg)
+    result = inferencer(str(tmp_path / 'picture.png'))[0]
+    batch = dict(inputs=torch.from_numpy(pixels).permute(2, 0, 1)[None], labels=torch.tensor([0]))
+    with torch.no_grad():
+        own = inferencer.model.test_step(batch)[0].pred_score
+    np.testing.assert_allclose(result['pred_scores'], own.numpy(), rtol=1e-5)
 
 
 @pytest.fixture

@@ -134,3 +134,20 @@ def test_cifar(tmp_path, monkeypatch):
     preflight.check(cfg, ('train', 'val', 'test'))
     cfg.model.head.num_classes = 10
     fails(cfg, 'model.head.num_classes=10 does not match the 100 classes')
+
+
+def test_cifar_stands_in_no_wrapper(tmp_path, monkeypatch):
+    monkeypatch.setenv('CIFAR_ROOT', str(tmp_path))
+    (tmp_path / 'cifar-100-python.tar.gz').touch()
+    cfg = Config.fromfile('configs/cifar/resnet20_b128_cifar100.py')
+    cfg.train_dataloader.dataset = dict(
+        type='RepeatDataset', times=2, dataset=cfg.train_dataloader.dataset)
+    fails(cfg, 'cannot stand in a RepeatDataset')
+
+
+@pytest.mark.parametrize('name, zero', [('mask_rcnn_mrla_l50', True), ('mask_rcnn_mrla_b50', False)])
+def test_ways_on_fit_the_backbone(name, zero):
+    cfg = Config.fromfile(f'configs/{name}_1x_coco.py')
+    with pytest.raises(UserError, match='pretrain it') as error:
+        preflight.check_start(cfg.model.backbone)
+    assert ('attention_init' in str(error.value)) == zero

@@ -1,7 +1,9 @@
 import pytest
 import torch
 import torchvision
+from mmengine.config import Config
 
+from mmdla.engine.literal_config import literal_config
 from mmdla.engine.pretrained import load_backbone
 from mmdla.errors import UserError
 from mmdla.models import DLAResNet, MRLAResNet, PlainResNet
@@ -177,7 +179,7 @@ def test_a_plain_resnet_of_this_package_is_compared_in_what_both_have(tmp_path):
 
 
 def test_missing_and_unreadable_files(tmp_path):
-    with pytest.raises(UserError, match='does not exist: pretrain it .*dla_l50_8xb32_in1k.py'
+    with pytest.raises(UserError, match='does not exist: pretrain it '
                        r'.*extract_backbone.py CLASSIFIER .*none.pth.* --cfg-options .* torchvision'):
         load(str(tmp_path / 'none.pth'))
     (tmp_path / 'text.pth').write_text('not a checkpoint')
@@ -185,3 +187,31 @@ def test_missing_and_unreadable_files(tmp_path):
         load(str(tmp_path / 'text.pth'))
     with pytest.raises(UserError, match='holds no tensors'):
         load(save(tmp_path, dict(epoch=1)))
+
+
+def test_the_base_form_is_not_told_to_start_from_zero(tmp_path):
+    path = tmp_path / 'resnet.pth'
+    torch.save(torchvision.models.resnet18().state_dict(), path)
+    for file in (path, tmp_path / 'none.pth'):
+        with pytest.raises(UserError) as error:
+            load_backbone(MRLAResNet(18, 'base'), str(file))
+        assert 'zero' not in str(error.value)
+
+
+def test_the_config_in_a_checkpoint_is_never_run(tmp_path):
+    ran = tmp_path / 'ran'
+    text = ("model = dict(backbone=dict(type='mmdla.MRLAResNet', depth=18, dim_per_head=16))\n"
+            f"import os; os.mkdir({str(ran)!r})\n")
+    path = str(tmp_path / 'config.pth')
+    torch.save(dict(meta=dict(cfg=text), state_dict=MRLAResNet(18).state_dict()), path)
+    with pytest.raises(UserError, match='trained with dim_per_head=16'):
+        load_backbone(MRLAResNet(18), path)
+    torch.save(dict(meta=dict(cfg=f"model = __import__('os').mkdir({str(ran)!r})"),
+                    state_dict=MRLAResNet(18).state_dict()), path)
+    load_backbone(MRLAResNet(18), path)
+    assert not ran.exists()
+
+
+def test_the_config_that_mmengine_writes_is_read():
+    cfg = Config.fromfile('configs/dla_b50_8xb32_in1k.py')
+    assert literal_config(cfg.pretty_text, 'model') == cfg.model.to_dict()

@@ -7,11 +7,11 @@ validation metric of each epoch as a table in Markdown, and writes all numbers t
 """
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import matplotlib
 
+from mmdla.engine import cli
 from mmdla.errors import UserError
 
 matplotlib.use('Agg')
@@ -89,7 +89,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f'error: {error}')
+    cli.run(main)

@@ -8,13 +8,13 @@ are to the first config.
 """
 import argparse
 import logging
-import sys
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from mmdla.engine import cli
 from mmdla.errors import UserError
 from mmdla.registry import MODELS
 
@@ -64,7 +64,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f'error: {error}')
+    cli.run(main)

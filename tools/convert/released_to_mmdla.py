@@ -11,13 +11,13 @@ Prints the backbone's config.
 import argparse
 import os
 import re
-import sys
 from collections import OrderedDict
 
 import torch
 from mmpretrain.models import VisionTransformer
 
 import mmdla.models as models
+from mmdla.engine import cli
 from mmdla.engine.pretrained import mismatches, read_state_dict
 from mmdla.errors import UserError
 
@@ -208,7 +208,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f'error: {error}')
+    cli.run(main)

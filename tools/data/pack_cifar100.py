@@ -9,12 +9,12 @@ import argparse
 import json
 import os
 import pickle
-import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from mmdla.engine import cli
 from mmdla.errors import UserError
 
 
@@ -87,7 +87,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f'error: {error}')
+    cli.run(main)

@@ -67,7 +67,10 @@ class LayerAttentionVisionTransformer(VisionTransformer):
                             'this arch: choose at most that many.')
         self.attention = interaction(
             self.embed_dims, self.num_layers, norm_cfg=norm_cfg, **interaction_cfg)
-        self.config = meaning(interaction, interaction_cfg)
+        self.config = dict(
+            num_heads=self.arch_settings['num_heads'],
+            norm_cfg=dict(norm_cfg),
+            **meaning(interaction, interaction_cfg))
         for module in self.modules():
             if isinstance(module, DropPath):  # NumPy's rates break torch.compile's graph
                 module.drop_prob = float(module.drop_prob)
@@ -85,7 +88,7 @@ class LayerAttentionVisionTransformer(VisionTransformer):
         """
         x, grid = self.patch_embed(x)
         if self.cls_token is not None:
-            x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1)
+            x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], 1)
         x = x + self.resize_pos_embed(self.pos_embed, self.patch_resolution, grid,
                                       self.interpolate_mode, self.num_extra_tokens)
         x = self.pre_norm(self.drop_after_pos(x))

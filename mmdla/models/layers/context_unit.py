@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from mmdla.errors import UserError, choose
 
 State = Tuple[Tensor, Tensor]
-NORMALIZERS = dict(sigmoid=torch.sigmoid, identity=nn.Identity(), tanh=torch.tanh, relu=torch.relu)
+
+
+def identity(c: Tensor) -> Tensor:
+    return c
+
+
+NORMALIZERS = dict(sigmoid=torch.sigmoid, identity=identity, tanh=torch.tanh, relu=torch.relu)
 
 
 def perceptron(channels: int, reduction: int, gates: int) -> nn.Sequential:

@@ -11,7 +11,7 @@ from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
-from mmdla.errors import choose
+from mmdla.errors import UserError, choose
 
 from .context_unit import State, build_context_unit
 from .mrla import (
@@ -248,6 +248,9 @@ class DLABase(Dynamic, MRLABase):
                  initial_context: str = 'zeros',
                  refresh: str = 'features') -> None:
         super().__init__(channels, num_layers, norm_cfg, dim_per_head, drop_path_rate)
+        if num_layers < 2:
+            raise UserError('DLA-B refreshes earlier layers, and a stage of one block has none: choose '
+                            'a depth with two blocks or more in every stage.')
         self.add_dynamics(channels, context_unit, gate, initial_context)
         self.refresh = choose(
             'refresh', refresh,

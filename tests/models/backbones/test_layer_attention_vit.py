@@ -197,6 +197,15 @@ def test_frozen_stages_are_frozen_at_construction(build, blocks):
 
 
 @pytest.mark.parametrize('build', ['base', 'dla'], indirect=True)
+def test_traces_and_exports_with_any_batch(build):
+    model = build(arch=SHALLOW).eval()
+    x, other = torch.randn(2, 3, 48, 80), torch.randn(5, 3, 48, 80)
+    exported = torch.export.export(
+        model, (x, ), dynamic_shapes=({0: torch.export.Dim('batch')}, )).module()
+    for again in (torch.jit.trace(model, x), exported):
+        torch.testing.assert_close(again(other)[0], model(other)[0], rtol=1e-4, atol=1e-5)
+
+
 def test_compiles_without_graph_breaks(build):
     """In training with a DropPath that drops nothing."""
     model = randomize(build(arch=SHALLOW, drop_path_rate=1e-12))

@@ -127,6 +127,7 @@ def test_kernel_size(channels, width):
     (dict(variant='base', attention_init='zero'), 'ends in a ReLU'),
     (dict(variant='base', excite=False), "excite is an argument of variant='light'"),
     (dict(refresh='tokens'), "refresh is an argument of variant='base'"),
+    (dict(depth=11, trunk='cifar', variant='base', context_unit=dict(reduction=4)), 'of one block'),
     (dict(depth=21, trunk='cifar'), r'9n \+ 2'),
     (dict(context_unit=dict(type='RNN', reduction=4)), 'RNN does not take'),
     (dict(attention_init='none'), 'attention_init must be one of'),
