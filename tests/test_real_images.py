@@ -37,7 +37,7 @@ def test_train_and_test_at_full_size(kind, ap, coco_root, tmp_path):
            'test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False']
     console = run('bash', 'tools/dist_train.sh', config, 1, '--work-dir', tmp_path, '--cfg-options',
                   f'model.backbone.init_cfg.checkpoint={start}', 'train_cfg.max_epochs=1',
-                  'train_cfg.val_interval=2', 'train_dataloader.dataset.indices=4',
+                  'train_dataloader.dataset.indices=4', 'val_dataloader.dataset.indices=1',
                   'default_hooks.logger.interval=1', *few, **env)
     assert f'backbone: {len(model.state_dict())} of {len(model.state_dict())} tensors' in console
     losses = [float(v) for v in re.findall(r' loss: (\S+)', console)]
