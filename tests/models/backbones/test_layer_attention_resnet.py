@@ -8,7 +8,7 @@ from mmengine.utils.dl_utils.parrots_wrapper import SyncBatchNorm
 from mmpretrain.models import ResNet
 from torch import nn
 
-from mmdla.models import DLAResNet, MRLAResNet
+from mmdla.models import DLAResNet, MRLAResNet, PlainResNet
 from mmdla.registry import MODELS
 
 DSU = dict(type='DSU', reduction=8)
@@ -277,7 +277,7 @@ def test_random_init_keeps_ordinary_magnitudes(cls, depth, norm_eval):
 def test_random_init_of_the_base_form_keeps_the_plain_resnets_magnitudes(cls, depth, norm_eval):
     stds = []
     for model in (cls(depth, 'base', norm_eval=norm_eval, out_indices=(0, 1, 2, 3)),
-                  ResNet(depth, norm_eval=norm_eval, out_indices=(0, 1, 2, 3))):
+                  PlainResNet(depth, norm_eval=norm_eval, out_indices=(0, 1, 2, 3))):
         model.init_weights()
         with torch.no_grad():
             stds.append([out.std() for out in model.train()(torch.randn(2, 3, 96, 96))])

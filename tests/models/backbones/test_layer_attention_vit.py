@@ -291,7 +291,7 @@ def test_an_ordinary_vision_transformer_stops(build, tmp_path):
     torch.save(VisionTransformer(**{**SMALL, 'arch': SHALLOW}).state_dict(), path)
     with pytest.raises(UserError, match='VisionTransformer-custom, .* it has no layer attention'):
         load(build, path)
-    with pytest.raises(UserError, match='none.pth does not exist: check the path'):
+    with pytest.raises(UserError, match='none.pth does not exist: pretrain it'):
         load(build, str(tmp_path / 'none.pth'))
 
 
