@@ -36,16 +36,16 @@ generate tools/data/make_mini_shapes.py data/mini_shapes \
     "2/8 classification data: 2250 images of a shape (5 seconds)"
 
 train $CLASSIFIER $WORK/classifier 4 \
-    "3/8 pretraining: a classifier with a DLA-L-18 backbone (about 1.5 minutes on 2 cores)"
+    "3/8 pretraining: a classifier with a DLA-L-18 backbone (about 2 minutes on 2 cores)"
 
 step "4/8 extraction: its backbone becomes the start of a detector"
 "$PYTHON" tools/convert/extract_backbone.py $WORK/classifier/epoch_4.pth \
     checkpoints/dla_l18_mini_shapes.pth
 
 train $SCRATCH $WORK 6 \
-    "5/8 training from scratch: Faster R-CNN with this backbone, 6 epochs (about 8 minutes on 2 cores)"
+    "5/8 training from scratch: Faster R-CNN with this backbone, 6 epochs (8 to 13 minutes on 2 cores)"
 train $PRETRAINED $WORK/pretrained 6 \
-    "6/8 training from the pretrained backbone, otherwise the same (about 8 minutes)"
+    "6/8 training from the pretrained backbone, otherwise the same (as long)"
 
 step "7/8 testing: COCO AP on 60 validation images, drawing each (a minute)"
 rm -rf $WORK/drawn

@@ -59,7 +59,7 @@ TRANSFORMER_RULES = [
 HEADS = {
     'fc.weight': 'head.fc.weight', 'fc.bias': 'head.fc.bias',
     'head.weight': 'head.layers.head.weight', 'head.bias': 'head.layers.head.bias',
-}  # yapf: disable
+}
 
 
 def apply_rules(rules: list, key: str):
