@@ -27,7 +27,9 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['mmdla', 'mmdla.*']),
     # configs and tools travel in mmdla/.mim, where mim looks for them
-    package_data={'mmdla': ['.mim/**/*', '.mim/configs/**/*', '.mim/tools/**/*']},
+    package_data={
+        'mmdla': ['.mim/**/*', '.mim/configs/**/*', '.mim/tools/**/*', 'ops/csrc/*.cpp'],
+    },
     install_requires=requirements('runtime'),
     extras_require={name: requirements(name) for name in ('onedl', 'openmmlab', 'tests', 'lint')},
 )

@@ -25,3 +25,9 @@ else
     export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH}
 fi
 export PYTHON
+
+# the fast CPU kernels; without a compiler everything runs without them
+if command -v g++ >/dev/null || command -v clang++ >/dev/null; then
+    echo "== CPU kernels: a minute to build, once"
+    "$PYTHON" -m mmdla.ops.build || true
+fi

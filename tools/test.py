@@ -13,6 +13,7 @@ from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 
 from mmdla.engine import cli, preflight
+from mmdla.engine.fuse import FuseHook
 from mmdla.engine.pretrained import check_fit, read_checkpoint
 from mmdla.engine.runner import Runner
 from mmdla.errors import UserError
@@ -23,6 +24,8 @@ def parse_args():
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', metavar='FILE.pkl', help='dump all predictions for later use')
     parser.add_argument('--show-dir', help='folder to draw the predictions to')
+    parser.add_argument('--fuse', action='store_true',
+                        help='fold every BatchNorm first: faster, with the same results')
     args = parser.parse_args()
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         parser.error('--out must end in .pkl: metrics and COCO results are written as JSON anyway')
@@ -89,6 +92,8 @@ def main():
     check_fit(model, args.checkpoint, checkpoint)
     if args.out:
         runner.test_evaluator.metrics.append(dump_metric(cfg)(out_file_path=args.out))
+    if args.fuse:
+        runner.register_hook(FuseHook())
     metrics = runner.test()
     if is_main_process():
         os.makedirs(cfg.work_dir, exist_ok=True)

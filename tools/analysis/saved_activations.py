@@ -12,30 +12,11 @@ import logging
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from torch import nn
 
 from mmdla.engine import cli
+from mmdla.engine.memory import saved_bytes
 from mmdla.errors import UserError
 from mmdla.registry import MODELS
-
-
-def saved_bytes(backbone: nn.Module, images: torch.Tensor) -> int:
-    """Bytes that autograd keeps of ``backbone(images)``, images (B, 3, H, W)."""
-    given = (*backbone.parameters(), *backbone.buffers(), images)
-    known = {tensor.untyped_storage().data_ptr() for tensor in given}
-    storages = {}
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        outputs = backbone(images)
-    total = sum(storages.values())
-    del outputs
-    return total
 
 
 def main() -> None:

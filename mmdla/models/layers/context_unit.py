@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmdla.errors import UserError, choose
+from mmdla.ops import gates
 
 State = Tuple[Tensor, Tensor]
 
@@ -180,8 +181,7 @@ class DSU(ContextUnit):
             pre = self.expand(torch.relu(F.linear(h, w_h) + F.linear(y, w_y)))
         else:
             pre = self.from_input(y) + self.from_context(h)
-        i, f, g = pre.chunk(3, -1)
-        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        c = gates(pre, c)
         return self.normalizer(c), c
 
     def output(self, state: State) -> Tensor:

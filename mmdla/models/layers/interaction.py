@@ -12,16 +12,18 @@ from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
 from mmdla.errors import UserError, choose
+from mmdla.ops import (
+    add_relu,
+    base_attention,
+    channel_convolution,
+    global_average,
+    light_attention,
+    per_channel,
+    residual,
+)
 
 from .context_unit import State, build_context_unit
-from .mrla import (
-    LayerAttention,
-    LightLayerAttention,
-    global_average,
-    per_channel,
-    softmax_over_layers,
-    weighted_sum,
-)
+from .mrla import LayerAttention, LightLayerAttention, softmax_over_layers
 
 
 class Residual(nn.Module):
@@ -47,7 +49,7 @@ class Residual(nn.Module):
         Returns:
             tuple: The next block's input, (B, C, H, W), and the state.
         """
-        return F.relu(branch + shortcut, inplace=True), state
+        return add_relu(branch, shortcut), state
 
 
 class LII(Residual):
@@ -94,18 +96,6 @@ class MRLA(Residual):
             build_norm_layer(norm_cfg, channels)[1] for _ in range(num_layers))
         self.drop_path = DropPath(drop_path_rate)
 
-    def forward(self, index: int, branch: Tensor, shortcut: Tensor, state) -> Tuple[Tensor, object]:
-        x = F.relu(branch + shortcut, inplace=True)
-        o, state = self.attend(index, x, shortcut, state)
-        return x + self.drop_path(self.activate(self.norms[index](o))), state
-
-    def attend(self, index: int, x: Tensor, shortcut: Tensor, state) -> Tuple[Tensor, object]:
-        """The layer's attention o_l, (B, C, H, W), and the new state."""
-        raise NotImplementedError
-
-    def activate(self, o: Tensor) -> Tensor:
-        return o
-
 
 class MRLALight(MRLA):
     """``x_l <- x_l + DropPath(BN(o_l))`` with ``o_l`` of MRLA, Eq. 3.
@@ -115,35 +105,64 @@ class MRLALight(MRLA):
     """
 
     attention = LightLayerAttention
+    reads_past = False
 
     def __init__(self, channels: int, num_layers: int, norm_cfg: dict, dim_per_head: int = 32,
                  drop_path_rate: float = 0.0) -> None:
         super().__init__(channels, num_layers, norm_cfg, dim_per_head, drop_path_rate)
 
-    def attend(self, index: int, x: Tensor, shortcut: Tensor, state: None) -> Tuple[Tensor, None]:
-        return self.layers[index](x, global_average(x), shortcut), state
+    def forward(self, index: int, branch: Tensor, shortcut: Tensor, state) -> Tuple[Tensor, object]:
+        x, o, y, z = residual(branch, shortcut, both=self.reads_past)
+        factors, state = self.factors(index, y, z, state)
+        value = self.layers[index].value.weight
+        return light_attention(x, o, value, *factors, self.norms[index], self.drop_path), state
+
+    def factors(self, index: int, y: Tensor, z: Optional[Tensor], state) -> Tuple[tuple, object]:
+        """Score, decay, gate and weight of E of :func:`mmdla.ops.light_attention`; the new state.
+
+        Args:
+            index (int): Layer in the stage, from 0.
+            y (Tensor): Channel means of x_l, (B, C).
+            z (Tensor, optional): Those of o_{l-1}, if the form reads them.
+            state: That of the layer before.
+        """
+        layer = self.layers[index]
+        return (layer.score(y), layer.lambda_t, None, None), state
 
 
 class MRLABase(MRLA):
     """``x_l <- x_l + DropPath(ReLU(BN(o_l)))`` with ``o_l`` of MRLA, Eq. 2.
 
-    The state holds the keys (B, l, C) and the values, l maps (B, C, H, W).
+    The state holds the keys, (B, l, C), and the values, l maps (B, C, H, W).
     """
 
     def __init__(self, channels: int, num_layers: int, norm_cfg: dict, dim_per_head: int = 16,
                  drop_path_rate: float = 0.0) -> None:
         super().__init__(channels, num_layers, norm_cfg, dim_per_head, drop_path_rate)
 
-    def attend(self, index: int, x: Tensor, shortcut: Tensor,
-               state: Optional[tuple]) -> Tuple[Tensor, tuple]:
-        layer, y = self.layers[index], global_average(x)[:, None]
-        keys, values = state or (None, ())
-        keys, values = join(keys, layer.key(y)), (*values, layer.value(x))
-        weights = softmax_over_layers(layer.query(y), keys, layer.dim_per_head)
-        return weighted_sum(weights, values), (keys, values)
+    def forward(self, index: int, branch: Tensor, shortcut: Tensor,
+                state: Optional[tuple]) -> Tuple[Tensor, tuple]:
+        x, _, y, _ = residual(branch, shortcut)
+        tokens, values = state or (None, ())
+        weights, tokens = self.weights(index, y, values, tokens)
+        out, values = base_attention(x, self.layers[index].value.weight, weights, values,
+                                     self.norms[index], self.drop_path)
+        return out, (tokens, values)
 
-    def activate(self, o: Tensor) -> Tensor:
-        return F.relu(o, inplace=True)
+    def weights(self, index: int, y: Tensor, values: Tuple[Tensor, ...],
+                keys: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+        """Weights w_1 ... w_l of the value maps, (B, l, C), and what the next layer's need.
+
+        Args:
+            index (int): Layer in the stage, from 0.
+            y (Tensor): Channel means of x_l, (B, C).
+            values (tuple[Tensor]): v_1 ... v_{l-1}.
+            keys: What the call for the layer before returned; None for the first.
+        """
+        layer = self.layers[index]
+        query, key = layer.query_and_key(y)
+        keys = join(keys, key[:, None])
+        return softmax_over_layers(query[:, None], keys, layer.dim_per_head), keys
 
 
 def join(past: Optional[Tensor], new: Tensor) -> Tensor:
@@ -188,13 +207,16 @@ class Dynamic:
 class DLALight(Dynamic, MRLALight):
     """MRLA-L whose ``o_{l-1}`` is refreshed by a context first (DLA-L).
 
-    ``o_{l-1} <- o_{l-1} * gate(Dyn(GAP(o_{l-1}), c_l)) + E(o_{l-1})``. The state is Dyn's.
+    ``o_{l-1} <- o_{l-1} * gate(Dyn(GAP(o_{l-1}), c_l)) + E(o_{l-1})``; lambda_l multiplies both
+    terms. The state is Dyn's.
 
     Args:
         context_unit, gate, initial_context: See :class:`Dynamic`.
         excite (bool): Whether to have E, a depthwise 3x3 convolution shared by the stage's
             layers: in the released code and in most published counts, not in the paper's text.
     """
+
+    reads_past = True
 
     def __init__(self,
                  channels: int,
@@ -211,16 +233,13 @@ class DLALight(Dynamic, MRLALight):
         self.excite = nn.Conv2d(
             channels, channels, 3, padding=1, groups=channels, bias=False) if excite else None
 
-    def attend(self, index: int, x: Tensor, shortcut: Tensor,
-               state: Optional[State]) -> Tuple[Tensor, State]:
-        y = global_average(x)
+    def factors(self, index: int, y: Tensor, z: Tensor,
+                state: Optional[State]) -> Tuple[tuple, State]:
+        layer = self.layers[index]
         state = self.forward_path(y, state)
-        return self.layers[index](x, y, self.refresh(shortcut, state)), state
-
-    def refresh(self, o: Tensor, state: State) -> Tensor:
-        """Backward path of ``o`` (B, C, H, W) under the context of the same sample."""
-        refreshed = o * per_channel(self.backward_path(global_average(o), state))
-        return refreshed if self.excite is None else refreshed + self.excite(o)
+        d = self.backward_path(z, state)
+        excite = None if self.excite is None else self.excite.weight
+        return (layer.score(y), layer.lambda_t, d, excite), state
 
 
 class DLABase(Dynamic, MRLABase):
@@ -256,40 +275,38 @@ class DLABase(Dynamic, MRLABase):
             'refresh', refresh,
             dict(features=DLABase.refreshed_features, tokens=DLABase.refreshed_tokens))
 
-    def attend(self, index: int, x: Tensor, shortcut: Tensor,
-               state: Optional[tuple]) -> Tuple[Tensor, tuple]:
-        layer, y = self.layers[index], global_average(x)
-        dyn, past = state or (None, None)
+    def weights(self, index: int, y: Tensor, values: Tuple[Tensor, ...],
+                past: Optional[tuple]) -> Tuple[Tensor, tuple]:
+        layer, (dyn, tokens) = self.layers[index], past or (None, None)
         dyn = self.forward_path(y, dyn)
-        keys, factors, values, past = self.refresh(self, layer, x, y[:, None], dyn, past)
-        weights = softmax_over_layers(layer.query(y[:, None]), keys, layer.dim_per_head)
-        return weighted_sum(weights * factors, values), (dyn, past)
+        query, key = layer.query_and_key(y)
+        keys, factors, tokens = self.refresh(self, y[:, None], key[:, None], values, dyn, tokens)
+        weights = softmax_over_layers(query[:, None], keys, layer.dim_per_head)
+        return weights * factors, (dyn, tokens)
 
-    def refreshed_features(self, layer: LayerAttention, x: Tensor, y: Tensor, dyn: State,
+    def refreshed_features(self, y: Tensor, key: Tensor, values: Tuple[Tensor, ...], dyn: State,
                            past: Optional[tuple]) -> tuple:
-        """Keys, factors and values of all layers so far; the means y_t are what is refreshed."""
-        means, factors, values = past or (None, None, ())
+        """Keys and factors of all layers so far; the means y_t are what is refreshed."""
+        means, factors = past or (None, None)
         if past:
             d = self.backward_path(means, dyn)
             means, factors = means * d, factors * d
+            key = join(self.keys_of(means), key)
         means, factors = join(means, y), join(factors, torch.ones_like(y))
-        values = (*values, layer.value(x))
-        return self.keys_of(means), factors, values, (means, factors, values)
+        return key, factors, (means, factors)
 
-    def refreshed_tokens(self, layer: LayerAttention, x: Tensor, y: Tensor, dyn: State,
+    def refreshed_tokens(self, y: Tensor, key: Tensor, values: Tuple[Tensor, ...], dyn: State,
                          past: Optional[tuple]) -> tuple:
         """As above; the keys and the means of the values are what is refreshed."""
-        keys, means, factors, values = past or (None, None, None, ())
+        keys, means, factors = past or (None, None, None)
         if past:
+            means = join(means, global_average(values[-1])[:, None])
             d_k, d_v = self.backward_path(torch.cat([keys, means], 1), dyn).chunk(2, 1)
             keys, means, factors = keys * d_k, means * d_v, factors * d_v
-        v = layer.value(x)
-        keys, means = join(keys, layer.key(y)), join(means, global_average(v)[:, None])
-        factors, values = join(factors, torch.ones_like(y)), (*values, v)
-        return keys, factors, values, (keys, means, factors, values)
+        keys, factors = join(keys, key), join(factors, torch.ones_like(y))
+        return keys, factors, (keys, means, factors)
 
     def keys_of(self, y: Tensor) -> Tensor:
-        """Keys of the first l layers from their means, (B, l, C), in one grouped convolution."""
-        count = y.shape[1]
-        weight = torch.cat([layer.key.weight for layer in self.layers[:count]])
-        return F.conv1d(y, weight, padding=self.layers[0].key.padding, groups=count)
+        """Keys of the first l layers from their means, (B, l, C), in one operation."""
+        weights = torch.cat([layer.key.weight for layer in self.layers[:y.shape[1]]])
+        return channel_convolution(y, weights)[:, :, 0]

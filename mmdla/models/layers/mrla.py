@@ -3,22 +3,13 @@
 *Cross-Layer Retrospective Retrieving via Layer Attention*, ICLR 2023.
 """
 import math
-from typing import Sequence
+from typing import Tuple
 
 import torch
 from torch import Tensor, nn
 
 from mmdla.errors import UserError
-
-
-def global_average(x: Tensor) -> Tensor:
-    """GAP: (B, C, H, W) to (B, C)."""
-    return x.mean((2, 3))
-
-
-def per_channel(scale: Tensor) -> Tensor:
-    """(..., C) to (..., C, 1, 1), to multiply a feature map."""
-    return scale[..., None, None]
+from mmdla.ops import channel_convolution
 
 
 def kernel_size(channels: int) -> int:
@@ -60,6 +51,14 @@ class LayerAttention(nn.Module):
         self.key = nn.Conv1d(1, 1, k, padding=k // 2, bias=False)
         self.value = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
 
+    def query_and_key(self, y: Tensor) -> Tuple[Tensor, Tensor]:
+        """q_l and k_l of the channel means y (B, C): each (B, C).
+
+        One operation for both, since calling one costs more than its work.
+        """
+        weights = torch.cat([self.query.weight, self.key.weight], 1)
+        return channel_convolution(y[:, None], weights)[:, 0].unbind(1)
+
 
 class LightLayerAttention(LayerAttention):
     """``o_l = lambda_l * o_{l-1} + sigmoid(s_ll) v_l`` (MRLA, Eq. 3).
@@ -74,22 +73,8 @@ class LightLayerAttention(LayerAttention):
 
     def score(self, y: Tensor) -> Tensor:
         """``sigmoid(s_ll)`` of the channel means y (B, C), repeated over each head's channels."""
-        y = y[:, None]
-        s = head_scores(self.query(y), self.key(y), self.dim_per_head).sigmoid()
-        return s.repeat_interleave(self.dim_per_head, -1)[:, 0]
-
-    def forward(self, x: Tensor, y: Tensor, o: Tensor) -> Tensor:
-        """
-        Args:
-            x (Tensor): Block output, (B, C, H, W).
-            y (Tensor): Its channel means, (B, C).
-            o (Tensor): ``o_{l-1}``, (B, C, H, W).
-
-        Returns:
-            Tensor: ``o_l``, (B, C, H, W).
-        """
-        return per_channel(self.lambda_t.to(o.dtype)) * o + per_channel(
-            self.score(y)) * self.value(x)
+        s = head_scores(*self.query_and_key(y), self.dim_per_head).sigmoid()
+        return s.repeat_interleave(self.dim_per_head, -1)
 
 
 def softmax_over_layers(query: Tensor, keys: Tensor, dim_per_head: int) -> Tensor:
@@ -105,22 +90,3 @@ def softmax_over_layers(query: Tensor, keys: Tensor, dim_per_head: int) -> Tenso
     """
     scores = head_scores(query, keys, dim_per_head)
     return scores.softmax(1).repeat_interleave(dim_per_head, -1)
-
-
-def weighted_sum(weights: Tensor, values: Sequence[Tensor]) -> Tensor:
-    """``o_l = sum_t w_t v_t``.
-
-    Nothing but the values, which other layers share, and the weights is kept for the gradient.
-
-    Args:
-        weights (Tensor): (B, l, C).
-        values (sequence of Tensor): l maps, each (B, C, H, W).
-
-    Returns:
-        Tensor: (B, C, H, W).
-    """
-    first, *others = (per_channel(w) for w in weights.to(values[0].dtype).unbind(1))
-    out = first * values[0]
-    for w, v in zip(others, values[1:]):
-        out = torch.addcmul(out, w, v)
-    return out

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
+from mmdla.ops import global_average, mix, weighted_sum
+
 from .interaction import DLALight, MRLABase, MRLALight
-from .mrla import LightLayerAttention, per_channel
 
 
 def patch_map(tokens: Tensor, grid: Tuple[int, int]) -> Tensor:
@@ -51,13 +52,9 @@ class Tokens:
         """Tokens (B, L, C) whose patches are ``o_{l-1}``, where the form has one."""
         return shortcut
 
-
-class ActivatedLightLayerAttention(LightLayerAttention):
-    """``o_l = lambda_l * o_{l-1} + sigmoid(s_ll) GELU(v_l)``."""
-
-    def forward(self, x: Tensor, y: Tensor, o: Tensor) -> Tensor:
-        v = F.gelu(self.value(x))
-        return per_channel(self.lambda_t.to(o.dtype)) * o + per_channel(self.score(y)) * v
+    def attend(self, index: int, x: Tensor, o: Tensor, state) -> Tuple[Tensor, object]:
+        """``o_l`` and the new state from maps (B, C, h, w): normalised patches and ``o_{l-1}``."""
+        raise NotImplementedError
 
 
 class LightTokens(Tokens):
@@ -71,8 +68,6 @@ class LightTokens(Tokens):
         **kwargs: Arguments of the form for maps.
     """
 
-    attention = ActivatedLightLayerAttention
-
     def __init__(self, channels: int, num_layers: int, norm_cfg: dict, dim_per_head: int = 16,
                  **kwargs) -> None:
         super().__init__(channels, num_layers, norm_cfg, dim_per_head, **kwargs)
@@ -81,6 +76,11 @@ class LightTokens(Tokens):
 
     def past(self, index: int, shortcut: Tensor) -> Tensor:
         return self.shortcut_norms[index](shortcut)
+
+    def attend(self, index: int, x: Tensor, o: Tensor, state) -> Tuple[Tensor, object]:
+        z = global_average(o) if self.reads_past else None
+        factors, state = self.factors(index, global_average(x), z, state)
+        return mix(o, F.gelu(self.layers[index].value(x)), *factors), state
 
 
 class MRLALightTokens(LightTokens, MRLALight):
@@ -92,9 +92,12 @@ class MRLABaseTokens(Tokens, MRLABase):
 
     group = 4
 
-    def attend(self, index: int, x: Tensor, shortcut: Tensor,
+    def attend(self, index: int, x: Tensor, o: Tensor,
                state: Optional[tuple]) -> Tuple[Tensor, tuple]:
-        return super().attend(index, x, shortcut, state if index % self.group else None)
+        tokens, values = state if index % self.group else (None, ())
+        weights, tokens = self.weights(index, global_average(x), values, tokens)
+        values = (*values, self.layers[index].value(x))
+        return weighted_sum(weights, values), (tokens, values)
 
 
 class DLALightTokens(LightTokens, DLALight):

@@ -1,0 +1,42 @@
+"""Networks made smaller for inference."""
+from mmcv.cnn import fuse_conv_bn
+from mmengine.hooks import Hook
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmdla.errors import UserError
+from mmdla.models.layers.interaction import MRLA
+from mmdla.ops import FoldedNorm
+
+
+def fuse(model: nn.Module) -> nn.Module:
+    """Fold every BatchNorm of a trained model into its neighbour, in place.
+
+    Those of the trunk go into the convolutions before them (mmcv's fuse_conv_bn), those of layer
+    attention into the factors of its last step. Outputs stay the same up to rounding; the
+    state_dict does not, and the model cannot be trained any more.
+
+    Args:
+        model (nn.Module): Detector, classifier or backbone in eval mode.
+
+    Returns:
+        nn.Module: The model.
+
+    Raises:
+        UserError: If the model is in training mode.
+    """
+    if model.training:
+        raise UserError('fuse() is for inference: call model.eval() first.')
+    for module in model.modules():
+        if isinstance(module, MRLA):
+            for index, norm in enumerate(module.norms):
+                if isinstance(norm, _BatchNorm) and norm.running_mean is not None:
+                    module.norms[index] = FoldedNorm(norm).eval()
+    return fuse_conv_bn(model)
+
+
+class FuseHook(Hook):
+    """Fuses the model between loading its checkpoint and testing it."""
+
+    def before_test(self, runner) -> None:
+        fuse(runner.model.eval())

@@ -1,0 +1,100 @@
+"""Which implementation of an operation runs.
+
+``reference``: the equations in plain PyTorch; for channels_last maps, tracing, torch.compile and
+export. ``folded``: PyTorch, with all that is per sample and channel folded into depthwise kernels.
+``kernels``: C++ for the CPU, where ``python -m mmdla.ops.build`` has built them. ``triton``: for
+CUDA, with MMDLA_TRITON=1 in the environment.
+
+The choice is made at every call from the tensors alone; none has parameters or a state of its own.
+"""
+import hashlib
+import os
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from mmdla.errors import choose
+
+NAMES = ('reference', 'folded', 'kernels', 'triton')
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+SOURCE = Path(__file__).parent / 'csrc' / 'layer_attention.cpp'
+_only: Optional[str] = None
+
+
+@contextmanager
+def use(name: str):
+    """Let operations use at most this implementation, e.g. to compare or to measure.
+
+    Args:
+        name (str): 'reference'; 'folded' or 'kernels' for the CPU; 'triton'.
+    """
+    global _only
+    before, _only = _only, choose('implementation', name, {key: key for key in NAMES})
+    try:
+        yield
+    finally:
+        _only = before
+
+
+def library() -> Path:
+    """Where the C++ kernels for their source, this torch and this CPU are, or would be."""
+    source = hashlib.sha1(SOURCE.read_bytes()).hexdigest()[:8]
+    release = '.'.join(torch.__version__.split('+')[0].split('.')[:2])
+    capability = torch.backends.cpu.get_cpu_capability().lower().replace(' ', '_')
+    return SOURCE.parents[1] / 'lib' / f'layer_attention_{source}_torch{release}_{capability}.so'
+
+
+@lru_cache(None)
+def kernels():
+    """The C++ operations, or None where they are not built."""
+    path = library()
+    if not path.exists():
+        return None
+    torch.ops.load_library(str(path))
+    return torch.ops.mmdla
+
+
+@lru_cache(None)
+def triton_wanted() -> bool:
+    return os.environ.get('MMDLA_TRITON', '0') == '1'
+
+
+def traced() -> bool:
+    """Whether somebody looks at the single operations of PyTorch: torch.compile, tracing, export."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def plain(*tensors: Tensor) -> bool:
+    """Whether the C++ operations on channel means serve these tensors."""
+    dtype = tensors[0].dtype
+    return (_only in (None, 'kernels') and not traced()
+            and dtype in (torch.float32, torch.float64) and kernels() is not None
+            and all(t.device.type == 'cpu' and t.dtype == dtype and t.numel() for t in tensors))
+
+
+def accumulator(dtype: torch.dtype) -> torch.dtype:
+    """What sums over maps of a dtype are computed in: float32, or float64 for float64."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def implementation(*maps: Tensor) -> str:
+    """The fastest implementation that serves these maps, each (B, C, H, W)."""
+    first = maps[0]
+    if _only == 'reference' or traced() or first.dtype not in DTYPES or not first.numel():
+        return 'reference'
+    if any(m.dtype != first.dtype or m.device != first.device for m in maps):
+        return 'reference'
+    if _only == 'triton' or (first.is_cuda and triton_wanted()):
+        return 'triton'
+    if first.device.type != 'cpu' or not all(m.is_contiguous() for m in maps):
+        return 'reference'
+    return 'kernels' if kernels() is not None and _only != 'folded' else 'folded'
+
+
+def records(*tensors: Optional[Tensor]) -> bool:
+    """Whether autograd records what is done with these tensors. Where not, x may be overwritten."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)

@@ -1,0 +1,267 @@
+"""The Triton kernels against plain PyTorch.
+
+Whether kernels are interpreted is settled when triton is first imported, which other tests do, so the
+``check_`` functions run in processes of their own: in Triton's interpreter, where there is a GPU on it
+too, and compiled, but not run, for one.
+"""
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+pytestmark = pytest.mark.skipif(find_spec('triton') is None, reason='triton is not installed')
+
+DEVICE = 'cpu' if os.environ.get('TRITON_INTERPRET') == '1' else 'cuda'
+# of the result's size, against float32 on the same rounded inputs: a few roundings to the dtype
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
+SHAPES = ((2, 5, 7, 3), (1, 3, 1, 1), (2, 16, 4, 4), (3, 8, 1, 9))
+FORMATS = (torch.contiguous_format, torch.channels_last)
+# (shape, format, dtype, elements of a tile)
+CASES = [(shape, fmt, torch.float32, 2048) for shape in SHAPES for fmt in FORMATS]
+SPECIAL = [(SHAPES[0], fmt, dtype, 2048) for fmt in FORMATS
+           for dtype in (torch.float64, torch.float16, torch.bfloat16)]
+# several tiles of places, and of channels, none full
+SPECIAL += [((2, 1, 3, 7), FORMATS[0], dtype, 8) for dtype in (torch.float32, torch.bfloat16)]
+SPECIAL += [((1, 35, 5, 2), FORMATS[1], dtype, 128) for dtype in (torch.float32, torch.bfloat16)]
+
+
+@pytest.mark.parametrize('select, interpret', [
+    ('values', '1'),
+    ('compiles', '0'),
+    pytest.param('values', '0', marks=pytest.mark.skipif(
+        not torch.cuda.is_available(), reason='no GPU to run the kernels on')),
+])
+def test_in_own_process(select, interpret, tmp_path):
+    command = [sys.executable, '-m', 'pytest', '--noconftest', '-q', '-p', 'no:cacheprovider',
+               '-o', f'python_functions=check_{select}*', __file__]
+    env = dict(os.environ, TRITON_INTERPRET=interpret, TRITON_CACHE_DIR=str(tmp_path))
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+
+
+def ops():
+    from mmdla.ops import triton_kernels
+    return triton_kernels
+
+
+def make(*shape, fmt=torch.contiguous_format, dtype=torch.float32):
+    out = torch.randn(shape).to(DEVICE, dtype)
+    return out.contiguous(memory_format=fmt).requires_grad_()
+
+
+def wide(inputs):
+    """The same numbers to compute the reference with."""
+    return [None if i is None else
+            i.detach().to(torch.promote_types(i.dtype, torch.float32)).requires_grad_() for i in inputs]
+
+
+def compare(ours, reference, inputs, dtype):
+    """Compare outputs, and gradients of all inputs for random gradients of all outputs."""
+    given = wide(inputs)
+    out, expected = ours(*inputs), reference(*given)
+    for a, b in zip(out, expected):
+        assert a.dtype == dtype
+        close(a, b, dtype)
+    inputs, given = ([i for i in group if i is not None] for group in (inputs, given))
+    grads = [torch.randn_like(a) for a in out]
+    actual = torch.autograd.grad(out, inputs, grads)
+    wanted = torch.autograd.grad(expected, given, [g.to(e.dtype) for g, e in zip(grads, expected)])
+    for i, a, b in zip(inputs, actual, wanted):
+        assert a.dtype == i.dtype
+        close(a, b, dtype)
+
+
+def close(a, b, dtype):
+    scale = max(1., b.abs().max().item())
+    torch.testing.assert_close(
+        a.to(b.dtype), b, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * scale)
+
+
+def plain_residual(branch, shortcut):
+    x = F.relu(branch + shortcut)
+    return x, x.mean((2, 3)), shortcut.mean((2, 3))
+
+
+@pytest.mark.parametrize('shape, fmt, dtype, size', CASES + SPECIAL)
+def check_values_of_residual(shape, fmt, dtype, size, monkeypatch):
+    monkeypatch.setattr(ops(), 'TILE', size)
+    torch.manual_seed(0)
+    inputs = [make(*shape, fmt=fmt, dtype=dtype) for _ in range(2)]
+    compare(lambda b, s: ops().residual(b, s, True), plain_residual, inputs, dtype)
+
+
+def check_values_of_residual_with_one_mean():
+    torch.manual_seed(0)
+    inputs = [make(2, 5, 7, 3) for _ in range(2)]
+    assert ops().residual(*inputs, False)[2] is None
+    compare(lambda b, s: ops().residual(b, s, False)[:2], lambda b, s: plain_residual(b, s)[:2],
+            inputs, torch.float32)
+
+
+@pytest.mark.parametrize('used', [(0, ), (1, ), (2, ), (0, 1), (0, 2), (1, 2)])
+@pytest.mark.parametrize('wanted', [(0, ), (1, ), (0, 1)])
+def check_values_of_residual_with_missing_gradients(used, wanted):
+    torch.manual_seed(0)
+    inputs = [make(2, 5, 7, 3) for _ in range(2)]
+    for i, m in enumerate(inputs):
+        m.requires_grad_(i in wanted)
+    factors = [torch.randn_like(out) for out in plain_residual(*inputs)]
+    given = wide(inputs)
+    total, reference = (sum((outs[i] * factors[i]).sum() for i in used)
+                        for outs in (ops().residual(*inputs, True), plain_residual(*given)))
+    if not total.requires_grad:  # the shortcut's means, of a shortcut that needs no gradient
+        return
+    total.backward()
+    reference.backward()
+    for i, (a, b) in enumerate(zip(inputs, given)):
+        assert i in wanted or a.grad is None
+        if i in wanted:
+            close(a.grad, torch.zeros_like(a) if b.grad is None else b.grad, torch.float32)
+
+
+def check_values_of_residual_keep_nan():
+    branch, shortcut = torch.zeros(2, 1, 2, 3, 3, device=DEVICE)
+    branch[0, 0, 1, 1] = float('nan')
+    x, y, _ = ops().residual(branch, shortcut, False)
+    assert x.isnan().sum() == 1 and x[0, 0, 1, 1].isnan()
+    assert y.isnan().tolist() == [[True, False]]
+
+
+def plain_pair(x, o, kernel_x, kernel_o, bias):
+    """Sample by sample."""
+    if kernel_o.shape[-1] == 1:
+        kernel_o = F.pad(kernel_o, (4, 4))
+    channels = x.shape[1]
+    out = [F.conv2d(m[i:i + 1], k[i].to(m.dtype).view(-1, 1, 3, 3), padding=1, groups=channels)
+           for m, k in ((x, kernel_x), (o, kernel_o)) for i in range(len(x))]
+    out = torch.cat(out[:len(x)]) + torch.cat(out[len(x):])
+    return out if bias is None else out + bias[..., None, None]
+
+
+@pytest.mark.parametrize('shape, fmt, dtype, size, taps, biases',
+                         [(*case, 9, None) for case in CASES] + [(*case, 1, 2) for case in CASES[:2]] +
+                         [(*case, 9, 2) for case in SPECIAL])
+def check_values_of_pair(shape, fmt, dtype, size, taps, biases, monkeypatch):
+    monkeypatch.setattr(ops(), 'TILE', size)
+    torch.manual_seed(0)
+    batch, channels = shape[:2]
+    inputs = [make(*shape, fmt=fmt, dtype=dtype), make(*shape, fmt=fmt, dtype=dtype),
+              make(batch, channels, 9), make(batch, channels, taps),
+              None if biases is None else make(1 if biases == 1 else batch, channels)]
+    if dtype == torch.float64:
+        inputs = [None if i is None else i.detach().double().requires_grad_() for i in inputs]
+    compare(lambda *i: (ops().depthwise_pair(*i), ), lambda *i: (plain_pair(*i), ), inputs, dtype)
+
+
+@pytest.mark.parametrize('taps, biases', [(9, 1), (1, None)])
+def check_values_of_pair_with_and_without_bias(taps, biases):
+    torch.manual_seed(0)
+    inputs = [make(2, 5, 7, 3), make(2, 5, 7, 3), make(2, 5, 9), make(2, 5, taps),
+              biases and make(biases, 5)]
+    compare(lambda *i: (ops().depthwise_pair(*i), ), lambda *i: (plain_pair(*i), ), inputs,
+            torch.float32)
+
+
+@pytest.mark.parametrize('wanted, taps', [(0, 9), (1, 9), (1, 1), (2, 9), (3, 1), (4, 9)])
+def check_values_of_pair_with_one_gradient(wanted, taps):
+    torch.manual_seed(0)
+    inputs = [make(2, 5, 7, 3), make(2, 5, 7, 3), make(2, 5, 9), make(2, 5, taps), make(2, 5)]
+    for i, m in enumerate(inputs):
+        m.requires_grad_(i == wanted)
+    out = ops().depthwise_pair(*inputs)
+    grad = torch.randn_like(out)
+    actual, = torch.autograd.grad(out, inputs[wanted], grad)
+    expected, = torch.autograd.grad(plain_pair(*inputs), inputs[wanted], grad)
+    close(actual, expected, torch.float32)
+
+
+def plain_sum(weights, *values):
+    return sum(w[..., None, None] * v for w, v in zip(weights.unbind(1), values))
+
+
+@pytest.mark.parametrize('shape, fmt, dtype, size, layers',
+                         [(*case, layers) for case in CASES[:4] for layers in (1, 2, 5)] +
+                         [(*case, 2) for case in CASES[4:]] + [(*case, 5) for case in SPECIAL])
+def check_values_of_weighted_sum(shape, fmt, dtype, size, layers, monkeypatch):
+    monkeypatch.setattr(ops(), 'TILE', size)
+    torch.manual_seed(0)
+    inputs = [make(shape[0], layers, shape[1], dtype=dtype)]
+    inputs += [make(*shape, fmt=fmt, dtype=dtype) for _ in range(layers)]
+    compare(lambda w, *v: (ops().weighted_sum(w, v), ), lambda *i: (plain_sum(*i), ), inputs, dtype)
+
+
+def check_values_of_weighted_sum_of_many():
+    """More maps than a launch takes."""
+    torch.manual_seed(0)
+    inputs = [make(2, 17, 3)] + [make(2, 3, 2, 5) for _ in range(17)]
+    compare(lambda w, *v: (ops().weighted_sum(w, v), ), lambda *i: (plain_sum(*i), ), inputs,
+            torch.float32)
+
+
+@pytest.mark.parametrize('wanted', [(0, ), (1, ), (2, 5), (0, 3)])
+def check_values_of_weighted_sum_with_some_gradients(wanted):
+    torch.manual_seed(0)
+    inputs = [make(2, 5, 3)] + [make(2, 3, 4, 5) for _ in range(5)]
+    for i, m in enumerate(inputs):
+        m.requires_grad_(i in wanted)
+    out = ops().weighted_sum(inputs[0], inputs[1:])
+    grad = torch.randn_like(out)
+    inputs_wanted = [inputs[i] for i in wanted]
+    expected = torch.autograd.grad(plain_sum(*inputs), inputs_wanted, grad)
+    for a, b in zip(torch.autograd.grad(out, inputs_wanted, grad), expected):
+        close(a, b, torch.float32)
+
+
+@pytest.mark.parametrize('fmt', FORMATS)
+def check_values_in_mixed_and_other_formats(fmt):
+    """The first map's format is kept; a map in neither format counts as NCHW."""
+    torch.manual_seed(0)
+    first, other = make(2, 5, 4, 6, fmt=fmt), make(2, 5, 4, 12)
+    mixed = [make(2, 5, 4, 6, fmt=f) for f in FORMATS] + [other[..., ::2]]
+    for second in mixed:
+        x, *_ = ops().residual(first, second, True)
+        close(x, F.relu(first + second), torch.float32)
+        assert x.is_contiguous(memory_format=fmt)
+        x.sum().backward()
+    x, *_ = ops().residual(mixed[2], first, True)
+    close(x, F.relu(first + mixed[2]), torch.float32)
+    assert x.is_contiguous()
+
+
+def check_compiles(monkeypatch):
+    """Every kernel becomes code for compute capability 8.0; small tiles, to be quick."""
+    import triton
+    compiler = pytest.importorskip('triton.compiler')
+    target = pytest.importorskip('triton.backends.compiler').GPUTarget('cuda', 80, 32)
+    if tuple(map(int, triton.__version__.split('.')[:2])) < (3, 3):
+        pytest.skip('signatures are written for Triton 3.3 and newer')
+    names = {torch.float32: '*fp32', torch.bfloat16: '*bf16'}
+    compiled = {}
+
+    def compile_only(cut, kernel, *args, **flags):
+        values = dict(zip(kernel.arg_names, args), **cut.sizes, **flags)
+        fixed = {p.name for p in kernel.params if p.is_constexpr}
+        fixed |= {name for name, value in values.items() if value is None}
+        fixed |= {name for name, value in values.items() if isinstance(value, int) and value == 1}
+        signature = {
+            name: 'constexpr' if name in fixed else
+            names[values[name].dtype] if torch.is_tensor(values[name]) else 'i32'
+            for name in kernel.arg_names}
+        constants = {(i, ): values[name] for i, name in enumerate(kernel.arg_names) if name in fixed}
+        source = compiler.ASTSource(kernel, signature, constants)
+        done = triton.compile(source, target=target, options={'num_warps': ops().WARPS})
+        compiled[kernel.fn.__name__] = done.asm['cubin']
+
+    monkeypatch.setattr(ops().Tiling, 'launch', compile_only)
+    monkeypatch.setattr(ops(), 'TILE', 256)
+    monkeypatch.setitem(globals(), 'DEVICE', 'cpu')
+    maps = [make(2, 64, 14, 14, fmt=FORMATS[1], dtype=torch.bfloat16) for _ in range(2)]
+    outs = [*ops().residual(*maps, True),
+            ops().depthwise_pair(*maps, make(2, 64, 9), make(2, 64, 9), make(2, 64)),
+            ops().weighted_sum(make(2, 2, 64), maps)]
+    torch.autograd.grad(outs, maps, outs)
+    assert len(compiled) == 7 and all(compiled.values())
