@@ -46,7 +46,7 @@ def build() -> Path:
         try:
             command.run()
         except (CompileError, LinkError, RuntimeError, OSError) as error:
-            raise UserError(f'the CPU kernels cannot be built ({error}): install g++ (Debian: apt install '
+            raise UserError(f'the CPU kernels cannot be built ({error}): install g++ (apt install '
                             'g++) or do without, on slower operations of PyTorch.') from error
         target.parent.mkdir(exist_ok=True)
         # a rename is whole or not at all, for whoever loads it meanwhile
