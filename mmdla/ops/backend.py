@@ -84,7 +84,8 @@ def accumulator(dtype: torch.dtype) -> torch.dtype:
 def implementation(*maps: Tensor) -> str:
     """The fastest implementation that serves these maps, each (B, C, H, W)."""
     first = maps[0]
-    if _only == 'reference' or traced() or first.dtype not in DTYPES or not first.numel():
+    if (_only == 'reference' or traced() or type(first) is not Tensor or first.dtype not in DTYPES
+            or not first.numel()):
         return 'reference'
     if any(m.dtype != first.dtype or m.device != first.device for m in maps):
         return 'reference'

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,3 +59,34 @@ def test_plot_curves(work_dir, tmp_path):
 def test_plot_curves_of_no_run(run, words, tmp_path):
     done = call('plot_curves.py', run, '--out', tmp_path / 'x.png')
     assert done.returncode == 1 and words in done.stderr and not (tmp_path / 'x.png').exists()
+
+
+def test_benchmark_and_its_pictures(tmp_path):
+    out = tmp_path / 'runs.json'
+    for task, mode, models in (('classification', 'both', ['dla_l18', 'mrla_b18']),
+                               ('cifar', 'train', ['dla_b20', 'dla_b29'])):
+        done = call('benchmark.py', '--task', task, '--mode', mode, '--models', *models,
+                    '--shape', 32, 32, '--batch', 2, '--rounds', 2, '--json', out)
+        assert done.returncode == 0, done.stderr
+        assert 'resnet' in done.stdout and models[0] in done.stdout
+    classification, cifar = json.loads(out.read_text())
+    assert [(row['mode'], row['model']) for row in classification['rows']] == [
+        (mode, model) for mode in ('eval', 'train') for model in ('resnet18', 'dla_l18', 'mrla_b18')]
+    assert classification['rows'][0]['ratio'] == 1 and classification['rows'][0]['memory_mib'] is None
+    assert all(row['memory_ratio'] >= 1 for row in cifar['rows'])
+    for number, args in enumerate(([], ['--against', 'depth'], ['--against', 'pixels'])):
+        picture = tmp_path / f'{number}.png'
+        done = call('plot_benchmark.py', out, '--out', picture, *args)
+        assert done.returncode == 0 and picture.stat().st_size > 5000, done.stderr
+
+
+@pytest.mark.parametrize('args, words', [
+    (['--models', 'vgg16'], "error: model 'vgg16' is not known"),
+    (['--models', 'dla_l77', '--rounds', '1'], 'error: depth must be one of'),
+    (['--rounds', '0'], 'must be 1 or more'),
+    pytest.param(['--device', 'cuda'], 'sees no CUDA device', marks=pytest.mark.skipif(
+        torch.cuda.is_available(), reason='there is a CUDA device')),
+])
+def test_benchmark_refuses(args, words):
+    done = call('benchmark.py', *args, '--shape', '32', '32')
+    assert done.returncode != 0 and words in done.stderr

@@ -1,0 +1,106 @@
+"""Draws what tools/analysis/benchmark.py wrote with --json.
+
+    python tools/analysis/plot_benchmark.py docs/benchmarks/cpu.json --out ratios.png
+    python tools/analysis/plot_benchmark.py docs/benchmarks/depth.json --against depth --out depth.png
+    python tools/analysis/plot_benchmark.py docs/benchmarks/size.json --against pixels --out size.png
+
+Without --against: time as a ratio to the plain ResNet, with the quartiles. With it: time and memory
+of training steps as they grow with the depth or with the pixels of an image.
+"""
+import argparse
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import List
+
+import matplotlib
+
+from mmdla.engine import cli
+from mmdla.errors import UserError
+
+matplotlib.use('Agg')
+COLOURS = dict(resnet='0.5', mrla_l='C0', mrla_b='C1', dla_l='C2', dla_b='C3', dia='C4')
+
+
+def read(paths: List[str]) -> List[dict]:
+    """All rows, each with its settings, its system and its depth."""
+    rows = []
+    for path in paths:
+        try:
+            runs = json.loads(Path(path).read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f'{path} cannot be read ({error}): give a file that benchmark.py '
+                            'wrote with --json.') from error
+        for run in runs:
+            for row in run['rows']:
+                system, depth = re.fullmatch(r'([a-z_]+)(\d+)', row['model']).groups()
+                rows.append({**run['settings'], **row, 'system': system, 'depth': int(depth)})
+    return rows
+
+
+def title(row: dict) -> str:
+    size = 'x'.join(map(str, row['shape']))
+    name = f'{row["task"]} {size}, batch {row["batch"]}, {row["mode"]}'
+    extras = [row['implementation'] or '', 'bf16' * row['amp'], 'NHWC' * row['channels_last']]
+    return ', '.join([name, *filter(None, extras)])
+
+
+def plot_ratios(rows: List[dict], out: str) -> None:
+    import matplotlib.pyplot as plt
+    groups = defaultdict(list)
+    for row in rows:
+        if row['system'] != 'resnet':
+            groups[title(row)].append(row)
+    bars = [(f'{row["model"]}: {name}', row) for name, group in groups.items() for row in group][::-1]
+    figure, axis = plt.subplots(figsize=(9, 1 + 0.3 * len(bars)))
+    for place, (_, row) in enumerate(bars):
+        low, high = row['ratio_quartiles']
+        axis.barh(place, row['ratio'], color=COLOURS[row['system']],
+                  xerr=[[max(row['ratio'] - low, 0)], [max(high - row['ratio'], 0)]])
+    axis.set_yticks(range(len(bars)), [name for name, _ in bars], fontsize=8)
+    axis.axvline(1, color='k', linewidth=0.8)
+    axis.set_xlabel('time / plain ResNet (median of rounds, quartiles)')
+    figure.tight_layout()
+    figure.savefig(out, dpi=110)
+
+
+def plot_growth(rows: List[dict], against: str, out: str) -> None:
+    import matplotlib.pyplot as plt
+    lines = defaultdict(list)
+    for row in rows:
+        if row['mode'] == 'train':
+            x = row['depth'] if against == 'depth' else row['shape'][0] * row['shape'][1]
+            lines[row['system']].append((x, row['ms'], row['memory_mib']))
+    if not lines:
+        raise UserError('these files have no training steps: run benchmark.py with --mode train.')
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4))
+    for system, points in lines.items():
+        x, *columns = zip(*sorted(points))
+        for axis, column in zip(axes, columns):
+            axis.plot(x, column, marker='o', color=COLOURS[system], label=system)
+    for axis, label in zip(axes, ('ms of a training step', 'memory, MiB')):
+        axis.set(xlabel=against, ylabel=label, xlim=(0, None), ylim=(0, None))
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.tight_layout()
+    figure.savefig(out, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('files', nargs='+', metavar='FILE.json')
+    parser.add_argument('--out', required=True, metavar='FILE.png')
+    parser.add_argument('--against', choices=('depth', 'pixels'))
+    args = parser.parse_args()
+    rows = read(args.files)
+    if args.against:
+        plot_growth(rows, args.against, args.out)
+    else:
+        plot_ratios(rows, args.out)
+    print(f'wrote {args.out}')
+
+
+if __name__ == '__main__':
+    cli.run(main)
