@@ -26,6 +26,7 @@ def build() -> Path:
     Raises:
         UserError: If there is no compiler, or it fails.
     """
+    logging.disable(logging.WARNING)  # what the machine has no GPU compiler for, and the like
     from setuptools import Distribution
     from setuptools.errors import CompileError, LinkError
     from torch.utils.cpp_extension import BuildExtension, CppExtension
@@ -35,8 +36,6 @@ def build() -> Path:
     target = library()
     extension = CppExtension(
         target.stem, [str(SOURCE)], extra_compile_args=flags, extra_link_args=['-fopenmp'])
-    logging.disable(logging.WARNING)
-    logging.getLogger('torch').setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter('ignore')
         command = BuildExtension(
