@@ -234,6 +234,20 @@ def test_channel_convolution_is_conv1d(how, layers, kernels_each, width):
 
 
 @needs_kernels
+@pytest.mark.parametrize('channels, dim, width', [(12, 4, 3), (64, 32, 5), (21, 7, 7)])
+def test_self_score(channels, dim, width):
+    shapes = ((3, channels), (2, width))
+    inputs = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes]
+    results = []
+    for how in ('reference', 'kernels'):
+        with ops.use(how):
+            out = ops.self_score(*inputs, dim)
+        results.append((out, *torch.autograd.grad((out * out.detach().cos()).sum(), inputs)))
+    for found, wanted in zip(*results):
+        torch.testing.assert_close(found, wanted, **TOLERANCE)
+
+
+@needs_kernels
 @pytest.mark.parametrize('pre, c', [((2, 12), (2, 4)), ((2, 3, 12), (2, 3, 4)), ((2, 3, 12), (2, 1, 4))])
 def test_gates(pre, c):
     inputs = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in (pre, c)]

@@ -265,3 +265,26 @@ def check_compiles(monkeypatch):
             ops().weighted_sum(make(2, 2, 64), maps)]
     torch.autograd.grad(outs, maps, outs)
     assert len(compiled) == 7 and all(compiled.values())
+
+
+@pytest.mark.parametrize('variant', ['light', 'base'])
+def check_values_of_a_network(variant):
+    from mmdla.models import DLAResNet
+    from mmdla.ops import use
+    torch.manual_seed(0)
+    model = DLAResNet(20, variant, trunk='cifar', base_channels=4, dim_per_head=4,
+                      context_unit=dict(reduction=2)).to(DEVICE, torch.float64)
+    images = torch.randn(2, 3, 8, 8, dtype=torch.float64, device=DEVICE)
+    start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    results = []
+    for how in ('reference', 'triton'):
+        for mode in (False, True):
+            model.load_state_dict(start)
+            model.train(mode).zero_grad()
+            with use(how):
+                out = model(images)[0]
+            (out * out.detach().cos()).sum().backward()
+            results.append([out.detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
+    for expected, found in zip(results[:2], results[2:]):
+        for one, other in zip(expected, found):
+            torch.testing.assert_close(other, one, rtol=1e-8, atol=1e-8)

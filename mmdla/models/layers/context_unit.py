@@ -7,7 +7,6 @@ shape that broadcasts with it, so that one call serves all layers that a context
 from typing import Optional, Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmdla.errors import UserError, choose
@@ -177,8 +176,7 @@ class DSU(ContextUnit):
     def forward(self, y: Tensor, state: State) -> State:
         h, c = state
         if self.joint:
-            w_h, w_y = self.squeeze.weight.chunk(2, 1)
-            pre = self.expand(torch.relu(F.linear(h, w_h) + F.linear(y, w_y)))
+            pre = self.expand(torch.relu(self.squeeze(torch.cat([h.expand_as(y), y], -1))))
         else:
             pre = self.from_input(y) + self.from_context(h)
         c = gates(pre, c)

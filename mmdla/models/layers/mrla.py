@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmdla.errors import UserError
-from mmdla.ops import channel_convolution
+from mmdla.ops import channel_convolution, head_scores, self_score
 
 
 def kernel_size(channels: int) -> int:
@@ -19,12 +19,6 @@ def kernel_size(channels: int) -> int:
     """
     t = int(abs((math.log2(channels) + 1) / 2))
     return t if t % 2 else t + 1
-
-
-def head_scores(query: Tensor, key: Tensor, dim_per_head: int) -> Tensor:
-    """``<q, k> / sqrt(D)`` of each head, (..., C) and (..., C) to (..., C / D)."""
-    product = (query * key).unflatten(-1, (-1, dim_per_head))
-    return product.sum(-1) / math.sqrt(dim_per_head)
 
 
 class LayerAttention(nn.Module):
@@ -56,8 +50,11 @@ class LayerAttention(nn.Module):
 
         One operation for both, since calling one costs more than its work.
         """
-        weights = torch.cat([self.query.weight, self.key.weight], 1)
-        return channel_convolution(y[:, None], weights)[:, 0].unbind(1)
+        return channel_convolution(y[:, None], self.kernels()[None])[:, 0].unbind(1)
+
+    def kernels(self) -> Tensor:
+        """Of query and key, (2, K)."""
+        return torch.cat([self.query.weight, self.key.weight]).flatten(1)
 
 
 class LightLayerAttention(LayerAttention):
@@ -73,8 +70,7 @@ class LightLayerAttention(LayerAttention):
 
     def score(self, y: Tensor) -> Tensor:
         """``sigmoid(s_ll)`` of the channel means y (B, C), repeated over each head's channels."""
-        s = head_scores(*self.query_and_key(y), self.dim_per_head).sigmoid()
-        return s.repeat_interleave(self.dim_per_head, -1)
+        return self_score(y, self.kernels(), self.dim_per_head)
 
 
 def softmax_over_layers(query: Tensor, keys: Tensor, dim_per_head: int) -> Tensor:

@@ -952,24 +952,52 @@ std::vector<Tensor> base(Tensor x, Tensor kernel, Tensor weights, at::TensorList
 
 // ------------------------------------------------------------------------- channel means
 
-// 1-D convolutions over channels with zero padding: y (B, L, C), kernels (L, M, K) to (B, L, M, C).
+// A row of C means with zeros around it, and 1-D convolutions of odd width K over it.
+template <typename T>
+struct Row {
+  int64_t channels, width;
+  std::vector<T> line, back;  // means, and their gradient
+
+  Row(int64_t channels, int64_t width)
+      : channels(channels), width(width), line(channels + width - 1), back(channels + width - 1) {}
+
+  void read(const T* y) {
+    std::copy_n(y, channels, line.data() + width / 2);
+    std::fill(back.begin(), back.end(), T(0));
+  }
+
+  void convolve(const T* kernel, T* out) const {
+    for (int64_t c = 0; c < channels; ++c) out[c] = kernel[0] * line[c];
+    for (int64_t k = 1; k < width; ++k)
+      for (int64_t c = 0; c < channels; ++c) out[c] += kernel[k] * line[c + k];
+  }
+
+  // adds to the gradients of the kernel and of the means
+  void gradient(const T* kernel, const T* g, T* to_kernel) {
+    for (int64_t k = 0; k < width; ++k) {
+      for (int64_t c = 0; c < channels; ++c) back[c + k] += kernel[k] * g[c];
+      to_kernel[k] += T(sum_lanes<T>(channels, [&](int64_t n, int64_t rest) {
+        return In<T, T>{g, rest}[n] * In<T, T>{line.data() + k, rest}[n];
+      }));
+    }
+  }
+
+  void write(T* to_y) const { std::copy_n(back.data() + width / 2, channels, to_y); }
+};
+
+// y (B, L, C), kernels (L, M, K) to (B, L, M, C)
 struct ChannelConvolution : torch::autograd::Function<ChannelConvolution> {
   static Tensor forward(AutogradContext* ctx, Tensor y, Tensor kernels) {
     const int64_t B = y.size(0), L = y.size(1), C = y.size(2), M = kernels.size(1), K = kernels.size(2);
     Tensor out = at::empty({B, L, M, C}, y.options());
     ctx->save_for_backward({y, kernels});
     AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "mmdla::channel_convolution", [&] {
-      const scalar_t *py = pointer<scalar_t>(y), *pk = pointer<scalar_t>(kernels);
+      Row<scalar_t> line(C, K);
       scalar_t* to = pointer<scalar_t>(out);
-      std::vector<scalar_t> line(C + K - 1);
       for (int64_t row = 0; row < B * L; ++row) {
-        std::copy_n(py + row * C, C, line.data() + K / 2);
-        for (int64_t m = 0; m < M; ++m, to += C) {
-          const scalar_t* kernel = pk + (row % L * M + m) * K;
-          for (int64_t c = 0; c < C; ++c) to[c] = kernel[0] * line[c];
-          for (int64_t k = 1; k < K; ++k)
-            for (int64_t c = 0; c < C; ++c) to[c] += kernel[k] * line[c + k];
-        }
+        line.read(pointer<scalar_t>(y) + row * C);
+        for (int64_t m = 0; m < M; ++m, to += C)
+          line.convolve(pointer<scalar_t>(kernels) + (row % L * M + m) * K, to);
       }
     });
     return out;
@@ -983,28 +1011,81 @@ struct ChannelConvolution : torch::autograd::Function<ChannelConvolution> {
     const int64_t B = y.size(0), L = y.size(1), C = y.size(2), M = kernels.size(1), K = kernels.size(2);
     Tensor to_y = at::empty_like(y), to_kernels = at::zeros_like(kernels);
     AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "mmdla::channel_convolution_backward", [&] {
-      const scalar_t *py = pointer<scalar_t>(y), *pk = pointer<scalar_t>(kernels);
+      Row<scalar_t> line(C, K);
       const scalar_t* g = pointer<scalar_t>(grad);
-      scalar_t *ty = pointer<scalar_t>(to_y), *tk = pointer<scalar_t>(to_kernels);
-      std::vector<scalar_t> line(C + K - 1), back(C + K - 1);
       for (int64_t row = 0; row < B * L; ++row) {
-        std::copy_n(py + row * C, C, line.data() + K / 2);
-        std::fill(back.begin(), back.end(), scalar_t(0));
+        line.read(pointer<scalar_t>(y) + row * C);
         for (int64_t m = 0; m < M; ++m, g += C) {
           const int64_t at = (row % L * M + m) * K;
-          for (int64_t k = 0; k < K; ++k) {
-            for (int64_t c = 0; c < C; ++c) back[c + k] += pk[at + k] * g[c];
-            tk[at + k] += scalar_t(sum_lanes<scalar_t>(C, [&](int64_t n, int64_t rest) {
-              return In<scalar_t, scalar_t>{g, rest}[n] * In<scalar_t, scalar_t>{line.data() + k, rest}[n];
-            }));
-          }
+          line.gradient(pointer<scalar_t>(kernels) + at, g, pointer<scalar_t>(to_kernels) + at);
         }
-        std::copy_n(back.data() + K / 2, C, ty + row * C);
+        line.write(pointer<scalar_t>(to_y) + row * C);
       }
     });
     return {to_y, to_kernels};
   }
 };
+
+// sigmoid(<q, k> / sqrt(D)) of each head of D channels, repeated over them: y (B, C), kernels of
+// query and key (2, K) to (B, C).
+struct SelfScore : torch::autograd::Function<SelfScore> {
+  static Tensor forward(AutogradContext* ctx, Tensor y, Tensor kernels, int64_t dim) {
+    const int64_t B = y.size(0), C = y.size(1), K = kernels.size(1);
+    Tensor score = at::empty_like(y), query_key = at::empty({B, 2, C}, y.options());
+    AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "mmdla::self_score", [&] {
+      Row<scalar_t> line(C, K);
+      const scalar_t* kernel = pointer<scalar_t>(kernels);
+      for (int64_t b = 0; b < B; ++b) {
+        scalar_t *q = pointer<scalar_t>(query_key) + 2 * b * C, *k = q + C;
+        scalar_t* to = pointer<scalar_t>(score) + b * C;
+        line.read(pointer<scalar_t>(y) + b * C);
+        line.convolve(kernel, q);
+        line.convolve(kernel + K, k);
+        for (int64_t head = 0; head < C; head += dim) {
+          scalar_t product = 0;
+          for (int64_t c = head; c < head + dim; ++c) product += q[c] * k[c];
+          std::fill_n(to + head, dim, 1 / (1 + std::exp(-product / std::sqrt(scalar_t(dim)))));
+        }
+      }
+    });
+    ctx->save_for_backward({y, kernels, score, query_key});
+    ctx->saved_data["dim"] = dim;
+    return score;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    refuse_second_derivatives();
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &y = saved[0], &kernels = saved[1], &score = saved[2], &query_key = saved[3];
+    const Tensor grad = grads[0].contiguous();
+    const int64_t B = y.size(0), C = y.size(1), K = kernels.size(1);
+    const int64_t dim = ctx->saved_data["dim"].toInt();
+    Tensor to_y = at::empty_like(y), to_kernels = at::zeros_like(kernels);
+    AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "mmdla::self_score_backward", [&] {
+      Row<scalar_t> line(C, K);
+      std::vector<scalar_t> to_query(C), to_key(C);
+      const scalar_t* kernel = pointer<scalar_t>(kernels);
+      scalar_t* to_kernel = pointer<scalar_t>(to_kernels);
+      for (int64_t b = 0; b < B; ++b) {
+        const scalar_t *q = pointer<scalar_t>(query_key) + 2 * b * C, *k = q + C;
+        const scalar_t *s = pointer<scalar_t>(score) + b * C, *g = pointer<scalar_t>(grad) + b * C;
+        for (int64_t head = 0; head < C; head += dim) {
+          scalar_t sum = 0;
+          for (int64_t c = head; c < head + dim; ++c) sum += g[c];
+          sum *= s[head] * (1 - s[head]) / std::sqrt(scalar_t(dim));
+          for (int64_t c = head; c < head + dim; ++c) to_query[c] = sum * k[c], to_key[c] = sum * q[c];
+        }
+        line.read(pointer<scalar_t>(y) + b * C);
+        line.gradient(kernel, to_query.data(), to_kernel);
+        line.gradient(kernel + K, to_key.data(), to_kernel + K);
+        line.write(pointer<scalar_t>(to_y) + b * C);
+      }
+    });
+    return {to_y, to_kernels, Tensor()};
+  }
+};
+
+Tensor self_score(Tensor y, Tensor kernels, int64_t dim) { return SelfScore::apply(y, kernels, dim); }
 
 Tensor channel_convolution(Tensor y, Tensor kernels) { return ChannelConvolution::apply(y, kernels); }
 
@@ -1073,5 +1154,6 @@ TORCH_LIBRARY(mmdla, m) {
   m.def("base(Tensor x, Tensor kernel, Tensor weights, Tensor[] past, Tensor gamma, Tensor beta, "
         "Tensor? scale, float eps, bool normalize) -> Tensor[]", base);
   m.def("channel_convolution(Tensor y, Tensor kernels) -> Tensor", channel_convolution);
+  m.def("self_score(Tensor y, Tensor kernels, int dim) -> Tensor", self_score);
   m.def("gates(Tensor pre, Tensor c) -> Tensor", gates);
 }
