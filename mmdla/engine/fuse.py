@@ -1,6 +1,6 @@
 """Networks made smaller for inference."""
 from mmcv.cnn import fuse_conv_bn
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -39,4 +39,7 @@ class FuseHook(Hook):
     """Fuses the model between loading its checkpoint and testing it."""
 
     def before_test(self, runner) -> None:
+        if any(isinstance(hook, EMAHook) for hook in runner.hooks):
+            raise UserError('--fuse does not go with EMAHook, which exchanges weights before a test: '
+                            'leave one of them out.')
         fuse(runner.model.eval())

@@ -5,17 +5,24 @@ export. ``folded``: PyTorch, with all that is per sample and channel folded into
 ``kernels``: C++ for the CPU, where ``python -m mmdla.ops.build`` has built them. ``triton``: for
 CUDA, with MMDLA_TRITON=1 in the environment.
 
+Parts of a network that an operation holds inside are not called as modules then: forward hooks on
+norms and convolutions of layer attention fire under ``use('reference')`` only, and those on its
+1-D convolutions never.
+
 The choice is made at every call from the tensors alone; none has parameters or a state of its own.
 """
 import hashlib
 import os
+import warnings
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Optional
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from mmdla.errors import choose
 
@@ -43,29 +50,40 @@ def use(name: str):
 def library() -> Path:
     """Where the C++ kernels for their source, this torch and this CPU are, or would be."""
     source = hashlib.sha1(SOURCE.read_bytes()).hexdigest()[:8]
-    release = '.'.join(torch.__version__.split('+')[0].split('.')[:2])
     capability = torch.backends.cpu.get_cpu_capability().lower().replace(' ', '_')
-    return SOURCE.parents[1] / 'lib' / f'layer_attention_{source}_torch{release}_{capability}.so'
+    name = f'layer_attention_{source}_torch{torch.__version__}_{capability}.so'
+    return SOURCE.parents[1] / 'lib' / name
 
 
 @lru_cache(None)
 def kernels():
-    """The C++ operations, or None where they are not built."""
+    """The C++ operations, or None where they are not built or cannot be loaded."""
     path = library()
     if not path.exists():
         return None
-    torch.ops.load_library(str(path))
+    try:
+        torch.ops.load_library(str(path))
+    except OSError as error:
+        warnings.warn(f'{path} cannot be loaded ({error}): layer attention runs without it; delete it '
+                      'and run python -m mmdla.ops.build.', stacklevel=2)
+        return None
     return torch.ops.mmdla
 
 
 @lru_cache(None)
 def triton_wanted() -> bool:
-    return os.environ.get('MMDLA_TRITON', '0') == '1'
+    return os.environ.get('MMDLA_TRITON', '0') == '1' and find_spec('triton') is not None
 
 
 def traced() -> bool:
-    """Whether somebody looks at the single operations of PyTorch: torch.compile, tracing, export."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+    """Whether somebody looks at, or transforms, the single operations of PyTorch.
+
+    torch.compile, tracing, export, counting (dispatch modes), torch.func, forward-mode derivatives.
+    """
+    return (torch.compiler.is_compiling() or torch.jit.is_tracing()
+            or torch._C._len_torch_dispatch_stack() > 0
+            or torch._C._functorch.peek_interpreter_stack() is not None
+            or forward_ad._current_level >= 0)
 
 
 def plain(*tensors: Tensor) -> bool:
@@ -89,7 +107,7 @@ def implementation(*maps: Tensor) -> str:
         return 'reference'
     if any(m.dtype != first.dtype or m.device != first.device for m in maps):
         return 'reference'
-    if _only == 'triton' or (first.is_cuda and triton_wanted()):
+    if _only == 'triton' or (_only is None and first.is_cuda and triton_wanted()):
         return 'triton'
     if first.device.type != 'cpu' or not all(m.is_contiguous() for m in maps):
         return 'reference'

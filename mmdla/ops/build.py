@@ -26,7 +26,8 @@ def build() -> Path:
     Raises:
         UserError: If there is no compiler, or it fails.
     """
-    logging.disable(logging.WARNING)  # what the machine has no GPU compiler for, and the like
+    # what the machine has no GPU compiler for, and the like
+    logging.getLogger('torch').setLevel(logging.ERROR)
     from setuptools import Distribution
     from setuptools.errors import CompileError, LinkError
     from torch.utils.cpp_extension import BuildExtension, CppExtension
@@ -44,14 +45,14 @@ def build() -> Path:
         command.finalize_options()
         try:
             command.run()
+            target.parent.mkdir(exist_ok=True)
+            # a rename is whole or not at all, for whoever loads it meanwhile
+            partial = target.with_suffix(f'.{Path(scratch).name}')
+            shutil.copy(next(Path(scratch).rglob('*.so')), partial)
+            partial.rename(target)
         except (CompileError, LinkError, RuntimeError, OSError) as error:
             raise UserError(f'the CPU kernels cannot be built ({error}): install g++ (apt install '
                             'g++) or do without, on slower operations of PyTorch.') from error
-        target.parent.mkdir(exist_ok=True)
-        # a rename is whole or not at all, for whoever loads it meanwhile
-        partial = target.with_suffix(f'.{Path(scratch).name}')
-        shutil.copy(next(Path(scratch).rglob('*.so')), partial)
-        partial.rename(target)
     return target
 
 

@@ -27,7 +27,7 @@ class FoldedNorm(nn.Module):
         self.register_buffer('beta', beta.detach().to(norm.running_mean.dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        return per_channel(self.gamma) * x + per_channel(self.beta)
+        return per_channel(self.gamma.to(x.dtype)) * x + per_channel(self.beta.to(x.dtype))
 
 
 def as_affine(norm: nn.Module, x: Tensor) -> Optional[Affine]:

@@ -45,7 +45,8 @@ def add_relu(branch: Tensor, shortcut: Tensor) -> Tensor:
 
 def own(branch: Tensor) -> Tensor:
     """The tensor to overwrite: a copy of what autograd lets nobody overwrite."""
-    return branch.clone() if branch.is_leaf and branch.requires_grad else branch
+    protected = branch._is_view() or (branch.is_leaf and branch.requires_grad)
+    return branch.clone() if protected else branch
 
 
 def global_average(x: Tensor) -> Tensor:

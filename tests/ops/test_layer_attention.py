@@ -208,6 +208,61 @@ def test_leaves_are_not_overwritten():
 
 
 @needs_kernels
+def test_views_and_values_that_autograd_needs():
+    branch = torch.randn(2, 3, 4, 4, requires_grad=True)
+    view = (branch * 1).view(1, 6, 4, 4)
+    ops.residual(view, torch.ones(1, 6, 4, 4), both=True)[0].sum().backward()
+    kept = torch.sigmoid(branch)
+    with torch.no_grad():
+        ops.residual(kept, torch.ones(2, 3, 4, 4))
+    with pytest.raises(RuntimeError, match='modified by an inplace operation'):
+        kept.sum().backward()
+
+
+@needs_kernels
+def test_gradients_reuse_memory():
+    """In the backward pass one new map is made, for o: those of x and the branch lie in x's gradient."""
+    branch = torch.randn(2, 3, 40, 40, requires_grad=True)
+    with torch.profiler.profile(record_shapes=True) as profile:
+        x, o, _, _ = ops.residual(branch * 1, branch * 1)
+        out = ops.light_attention(x, o, torch.randn(3, 1, 3, 3), torch.rand(2, 3), torch.ones(3), None,
+                                  None, nn.BatchNorm2d(3), DropPath(0.0))
+        (out * 2).sum().backward()
+    made = [event.cpu_parent.name for event in profile.events() if event.name == 'aten::empty_like'
+            and event.cpu_parent is not None and event.input_shapes[0] == [2, 3, 40, 40]]
+    assert [name.split('::')[-1] for name in made if 'CppNode' in name] == ['Light>']
+
+
+@needs_kernels
+def test_infinity_stays_in_its_channel():
+    tensors, norm = light_inputs((1, 16, 5, 5), torch.float32), norm_of(16, 'eval', torch.float32)
+    tensors['branch'][0, 8, 0, 4] = tensors['branch'][0, 8, 4, 0] = float('inf')
+    leaves = {name: t.clone().requires_grad_() for name, t in tensors.items()}
+    x, o, _, _ = ops.residual(leaves['branch'] * 1, leaves['shortcut'] * 1)
+    for mode in (False, True):
+        norm.train(mode)
+        out = ops.light_attention(x * 1, o, leaves['value'], leaves['score'], leaves['decay'], None,
+                                  None, norm, DropPath(0.0))
+        loss = out[:, :4].sum() + out[:, 12:].sum()
+        gradient, = torch.autograd.grad(loss, leaves['value'], retain_graph=True)
+        assert gradient[torch.arange(16) != 8].isfinite().all()
+
+
+@needs_kernels
+def test_transforms_see_the_reference():
+    model = MRLAResNet(18, base_channels=16, dim_per_head=8).eval()
+    images = torch.randn(1, 3, 32, 32)
+    parameters = dict(model.named_parameters())
+
+    def loss(parameters):
+        return torch.func.functional_call(model, parameters, images)[0].sum()
+    grads = torch.func.grad(loss)(parameters)
+    expected = torch.autograd.grad(model(images)[0].sum(), list(parameters.values()))
+    for found, wanted in zip(grads.values(), expected):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+@needs_kernels
 def test_second_derivatives_are_refused_with_a_way_out():
     x = torch.randn(1, 4, 3, 3, requires_grad=True)
     out = ops.residual(x * 1, x * 1)[0]

@@ -35,7 +35,7 @@ from mmdla.engine import cli
 from mmdla.engine.memory import saved_bytes
 from mmdla.errors import UserError, choose
 from mmdla.models import DIAResNet, DLAResNet, MRLAResNet, PlainResNet
-from mmdla.ops.backend import NAMES, kernels
+from mmdla.ops.backend import NAMES, kernels, triton_wanted
 
 SYSTEMS = dict(
     resnet=(PlainResNet, {}),
@@ -132,6 +132,9 @@ def measure(args: argparse.Namespace, names: List[str], mode: str) -> List[dict]
     for name in names:
         ratios = [a / b for a, b in zip(times[name], first)]
         low, median, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+        for other in steps.values():
+            other.model.to('cpu')
+        steps[name].model.to(args.device)
         memory = steps[name].memory()
         first_memory = first_memory or memory
         seconds = statistics.median(times[name])
@@ -147,6 +150,7 @@ def machine(args: argparse.Namespace) -> dict:
     return dict(
         date=datetime.date.today().isoformat(), device=device, threads=torch.get_num_threads(),
         cpu_capability=torch.backends.cpu.get_cpu_capability(), cpu_kernels=kernels() is not None,
+        triton=triton_wanted(),
         python=platform.python_version(), torch=torch.__version__, mmcv=mmcv.__version__,
         mmengine=mmengine.__version__, mmdla=__version__)
 
@@ -155,8 +159,9 @@ def cpu_name() -> str:
     try:
         text = Path('/proc/cpuinfo').read_text()
     except OSError:
-        return platform.processor()
-    return re.search(r'model name\s*: (.*)', text)[1]
+        text = ''
+    match = re.search(r'model name\s*: (.*)', text)
+    return match[1] if match else platform.processor() or platform.machine()
 
 
 def table(rows: List[dict]) -> str:
@@ -207,6 +212,10 @@ def parse_args() -> argparse.Namespace:
         parser.error('--rounds, --batch and --shape must be 1 or more')
     if args.device == 'cuda' and not torch.cuda.is_available():
         parser.error('--device cuda: this torch sees no CUDA device')
+    if args.implementation == 'triton' and args.device != 'cuda':
+        parser.error('--implementation triton is for --device cuda')
+    if args.implementation == 'kernels' and kernels() is None:
+        parser.error('--implementation kernels: build them first, python -m mmdla.ops.build')
     return args
 
 

@@ -42,7 +42,8 @@ def read(paths: List[str]) -> List[dict]:
 def title(row: dict) -> str:
     size = 'x'.join(map(str, row['shape']))
     name = f'{row["task"]} {size}, batch {row["batch"]}, {row["mode"]}'
-    extras = [row['implementation'] or '', 'bf16' * row['amp'], 'NHWC' * row['channels_last']]
+    extras = [row['implementation'] or '', 'bf16' * row['amp'], 'NHWC' * row['channels_last'],
+              'compiled' * row['compile']]
     return ', '.join([name, *filter(None, extras)])
 
 
@@ -72,6 +73,8 @@ def plot_growth(rows: List[dict], against: str, out: str) -> None:
         if row['mode'] == 'train':
             x = row['depth'] if against == 'depth' else row['shape'][0] * row['shape'][1]
             lines[row['system']].append((x, row['ms'], row['memory_mib']))
+    if len({(row['task'], row['batch'], row['implementation']) for row in rows}) > 1:
+        raise UserError('these files hold several tasks, batches or implementations: give one.')
     if not lines:
         raise UserError('these files have no training steps: run benchmark.py with --mode train.')
     figure, axes = plt.subplots(1, 2, figsize=(10, 4))

@@ -192,8 +192,9 @@ template <typename A>
 struct Inside {
   using Mask = decltype(Lane<A>{} < Lane<A>{});
   using Index = std::remove_reference_t<decltype(Mask{}[0])>;
-  Mask left{}, right{}, above{}, below{};
-  bool edge;  // whether the first or the last row is touched
+  Mask left{}, right{};
+  bool edge;  // whether the first or the last row is touched; only then are the others set
+  Mask above{}, below{}, within{};
 
   Mask column{}, place{};
   Index width, area, step;
@@ -218,7 +219,7 @@ struct Inside {
     left = column != 0;
     right = column != width - 1;
     edge = n < width || n + lanes<A> > area - width;
-    if (edge) above = place >= width, below = place < area - width;
+    if (edge) above = place >= width, below = place < area - width, within = place < area;
   }
 };
 
@@ -272,23 +273,29 @@ void kernel_gradient(const A* g, const A* x, const Inside<A>& first, A* gradient
   const int64_t area = first.area, width = first.width;
   Lane<A> sums[TAPS] = {};
   if constexpr (TAPS == 1) {
-    for (int64_t n = 0; n < area; n += lanes<A>) sums[0] += load<A>(g + n) * load<A>(x + n);
+    for_places<A>(first, [&](int64_t n, const Inside<A>& inside) {
+      const Lane<A> at = load<A>(x + n);
+      sums[0] += load<A>(g + n) * (inside.edge ? inside.only(inside.within, at) : at);
+    });
   } else {
     for_places<A>(first, [&](int64_t n, const Inside<A>& inside) {
       const Lane<A> of = load<A>(g + n);
       const Lane<A> left = inside.only(inside.left, of), right = inside.only(inside.right, of);
       const A *at = x + n, *up = at - width, *down = at + width;
-      sums[3] += left * load<A>(at - 1);
-      sums[4] += of * load<A>(at);
-      sums[5] += right * load<A>(at + 1);
-      if (__builtin_expect(inside.edge, 0)) {
-        sums[0] += left * inside.only(inside.above, load<A>(up - 1));
-        sums[1] += of * inside.only(inside.above, load<A>(up));
-        sums[2] += right * inside.only(inside.above, load<A>(up + 1));
-        sums[6] += left * inside.only(inside.below, load<A>(down - 1));
+      if (__builtin_expect(inside.edge, 0)) {  // not a value of another plane, even times zero
+        sums[0] += left * inside.only(inside.above & inside.left, load<A>(up - 1));
+        sums[1] += of * inside.only(inside.above & inside.within, load<A>(up));
+        sums[2] += right * inside.only(inside.above & inside.right & inside.within, load<A>(up + 1));
+        sums[3] += left * inside.only(inside.left & inside.within, load<A>(at - 1));
+        sums[4] += of * inside.only(inside.within, load<A>(at));
+        sums[5] += right * inside.only(inside.right & inside.within, load<A>(at + 1));
+        sums[6] += left * inside.only(inside.below & inside.left, load<A>(down - 1));
         sums[7] += of * inside.only(inside.below, load<A>(down));
-        sums[8] += right * inside.only(inside.below, load<A>(down + 1));
+        sums[8] += right * inside.only(inside.below & inside.right, load<A>(down + 1));
       } else {
+        sums[3] += left * load<A>(at - 1);
+        sums[4] += of * load<A>(at);
+        sums[5] += right * load<A>(at + 1);
         sums[0] += left * load<A>(up - 1);
         sums[1] += of * load<A>(up);
         sums[2] += right * load<A>(up + 1);
@@ -353,6 +360,13 @@ Tensor gradient(const Tensor& grad, const Tensor& like) {
   return replaceable(grad, like) ? grad : grad.to(like.scalar_type()).contiguous();
 }
 
+// as every operation of PyTorch does for what it overwrites
+void overwritten(const Tensor& tensor) {
+  if (!tensor.is_inference()) tensor.unsafeGetTensorImpl()->bump_version();
+}
+
+void check(bool fits, const char* what) { TORCH_CHECK(fits, "mmdla: ", what, " do not fit together."); }
+
 void refuse_second_derivatives() {
   TORCH_CHECK(!at::GradMode::is_enabled(),
               "the fast layer attention has no second derivatives: run it under "
@@ -363,6 +377,8 @@ void refuse_second_derivatives() {
 
 // Overwrites branch with x; returns the means of x and, if asked, of the shortcut: (B, C).
 std::tuple<Tensor, Tensor> residual_(const Tensor& branch, const Tensor& shortcut, bool both) {
+  check(branch.sizes() == shortcut.sizes(), "branch and shortcut");
+  overwritten(branch);
   const int64_t planes = branch.size(0) * branch.size(1), area = Grid(branch).area();
   Tensor y = at::empty({branch.size(0), branch.size(1)}, branch.options());
   Tensor z = both ? at::empty_like(y) : at::empty({0}, branch.options());
@@ -401,7 +417,7 @@ struct Residual : torch::autograd::Function<Residual> {
     return {branch, shortcut, y, z};
   }
 
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+  static variable_list backward(AutogradContext* ctx, variable_list& grads) {
     refuse_second_derivatives();
     const Tensor x = ctx->get_saved_variables()[0];
     const int64_t planes = x.size(0) * x.size(1), area = Grid(x).area();
@@ -544,6 +560,14 @@ void light_out(const Tensor& x, const Tensor& o, const Tensor& value, const Tens
                const Tensor& decay, const optional<Tensor>& gate, const optional<Tensor>& excite,
                const Tensor& gamma, const Tensor& beta, const optional<Tensor>& scale, double eps,
                bool normalize, const Tensor& out, const Tensor& mean, const Tensor& variance) {
+  const int64_t B = x.size(0), C = x.size(1);
+  const auto per_sample = [&](const Tensor& t) { return t.sizes() == at::IntArrayRef({B, C}); };
+  check(x.sizes() == o.sizes() && out.sizes() == x.sizes() && value.numel() == 9 * C &&
+            per_sample(score) && decay.numel() == C && (!gate || per_sample(*gate)) &&
+            (!excite || excite->numel() == 9 * C) && gamma.numel() == C && beta.numel() == C &&
+            (!scale || scale->numel() == B),
+        "maps and factors of a light layer");
+  overwritten(out);
   FLOATING(x.scalar_type(), "mmdla::light", {
     const auto run = excite ? light_forward<scalar_t, A, 9> : light_forward<scalar_t, A, 1>;
     run(x, o, value, score, decay, gate, excite, gamma, beta, scale, eps, normalize, out, mean, variance);
@@ -594,7 +618,7 @@ void light_gradients(const Tensor& grad, const Tensor& x, const Tensor& o, const
         for_places<A>(first, [&](int64_t n, const Inside<A>& inside) {
           const Lane<A> value = kx(ax + n, width, inside) + ko(ao + n, width, inside) - mu;
           store<A>(u + n, value);
-          product += load<A>(g + n) * value;
+          product += load<A>(g + n) * (inside.edge ? inside.only(inside.within, value) : value);
         });
         sum_gu += part * total<A>(product);
       }
@@ -675,7 +699,7 @@ struct Light : torch::autograd::Function<Light> {
     return {out, mean, variance};
   }
 
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+  static variable_list backward(AutogradContext* ctx, variable_list& grads) {
     refuse_second_derivatives();
     const auto saved = ctx->get_saved_variables();
     const auto maybe = [&](int i) {
@@ -735,6 +759,11 @@ void base_out(const Tensor& x, const Tensor& kernel, const Tensor& weights, at::
               const Tensor& variance) {
   const Grid grid(x);
   const int64_t B = x.size(0), C = x.size(1), L = past.size() + 1, area = grid.area();
+  check(weights.sizes() == at::IntArrayRef({B, L, C}) && kernel.numel() == 9 * C && gamma.numel() == C &&
+            beta.numel() == C && (!scale || scale->numel() == B),
+        "maps and weights of a base layer");
+  for (const Tensor& map : past) check(map.sizes() == x.sizes(), "maps of a base layer");
+  overwritten(out);
   FLOATING(x.scalar_type(), "mmdla::base", {
     auto values = pointers<scalar_t>(past);
     values.push_back(pointer<scalar_t>(value));
@@ -817,7 +846,7 @@ struct Base : torch::autograd::Function<Base> {
     return outputs;
   }
 
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+  static variable_list backward(AutogradContext* ctx, variable_list& grads) {
     refuse_second_derivatives();
     const auto saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], &kernel = saved[1], &weights = saved[2], &gamma = saved[3];
@@ -989,6 +1018,7 @@ struct Row {
 struct ChannelConvolution : torch::autograd::Function<ChannelConvolution> {
   static Tensor forward(AutogradContext* ctx, Tensor y, Tensor kernels) {
     const int64_t B = y.size(0), L = y.size(1), C = y.size(2), M = kernels.size(1), K = kernels.size(2);
+    check(kernels.size(0) == L && K % 2, "means and kernels");
     Tensor out = at::empty({B, L, M, C}, y.options());
     ctx->save_for_backward({y, kernels});
     AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "mmdla::channel_convolution", [&] {
@@ -1003,7 +1033,7 @@ struct ChannelConvolution : torch::autograd::Function<ChannelConvolution> {
     return out;
   }
 
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+  static variable_list backward(AutogradContext* ctx, variable_list& grads) {
     refuse_second_derivatives();
     const auto saved = ctx->get_saved_variables();
     const Tensor &y = saved[0], &kernels = saved[1];
@@ -1031,6 +1061,7 @@ struct ChannelConvolution : torch::autograd::Function<ChannelConvolution> {
 struct SelfScore : torch::autograd::Function<SelfScore> {
   static Tensor forward(AutogradContext* ctx, Tensor y, Tensor kernels, int64_t dim) {
     const int64_t B = y.size(0), C = y.size(1), K = kernels.size(1);
+    check(kernels.size(0) == 2 && K % 2 && C % dim == 0, "means and kernels");
     Tensor score = at::empty_like(y), query_key = at::empty({B, 2, C}, y.options());
     AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "mmdla::self_score", [&] {
       Row<scalar_t> line(C, K);
@@ -1053,7 +1084,7 @@ struct SelfScore : torch::autograd::Function<SelfScore> {
     return score;
   }
 
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+  static variable_list backward(AutogradContext* ctx, variable_list& grads) {
     refuse_second_derivatives();
     const auto saved = ctx->get_saved_variables();
     const Tensor &y = saved[0], &kernels = saved[1], &score = saved[2], &query_key = saved[3];
@@ -1094,6 +1125,7 @@ Tensor channel_convolution(Tensor y, Tensor kernels) { return ChannelConvolution
 struct Gates : torch::autograd::Function<Gates> {
   static Tensor forward(AutogradContext* ctx, Tensor pre, Tensor c) {
     const int64_t B = pre.size(0), T = pre.size(1), C = pre.size(2) / 3, S = c.size(1);
+    check(c.size(0) == B && (S == 1 || S == T) && c.size(2) == C, "gates and context");
     Tensor out = at::empty({B, T, C}, pre.options()), active = pre.sigmoid();
     active.narrow(2, 2 * C, C).copy_(pre.narrow(2, 2 * C, C).tanh());
     ctx->save_for_backward({active, c});
@@ -1108,7 +1140,7 @@ struct Gates : torch::autograd::Function<Gates> {
     return out;
   }
 
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+  static variable_list backward(AutogradContext* ctx, variable_list& grads) {
     refuse_second_derivatives();
     const auto saved = ctx->get_saved_variables();
     const Tensor &active = saved[0], &c = saved[1];
