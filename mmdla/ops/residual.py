@@ -4,7 +4,7 @@ from typing import Optional, Tuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from .backend import implementation, kernels, records
+from .backend import implementation, kernels, records, traced
 
 
 def residual(branch: Tensor, shortcut: Tensor,
@@ -38,9 +38,9 @@ def residual(branch: Tensor, shortcut: Tensor,
 
 def add_relu(branch: Tensor, shortcut: Tensor) -> Tensor:
     """``ReLU(branch + shortcut)``, in the place of branch where that is allowed."""
-    if branch.dtype == shortcut.dtype and branch.shape == shortcut.shape:
-        return F.relu(own(branch).add_(shortcut), inplace=True)
-    return F.relu(branch + shortcut, inplace=True)
+    if traced() or branch.dtype != shortcut.dtype or branch.shape != shortcut.shape:
+        return F.relu(branch + shortcut, inplace=True)
+    return F.relu(own(branch).add_(shortcut), inplace=True)
 
 
 def own(branch: Tensor) -> Tensor:
