@@ -62,22 +62,25 @@ def test_plot_curves_of_no_run(run, words, tmp_path):
 
 
 def test_benchmark_and_its_pictures(tmp_path):
-    out = tmp_path / 'runs.json'
     for task, mode, models in (('classification', 'both', ['dla_l18', 'mrla_b18']),
                                ('cifar', 'train', ['dla_b20', 'dla_b29'])):
         done = call('benchmark.py', '--task', task, '--mode', mode, '--models', *models,
-                    '--shape', 32, 32, '--batch', 2, '--rounds', 2, '--json', out)
+                    '--shape', 32, 32, '--batch', 2, '--rounds', 2, '--json', tmp_path / f'{task}.json')
         assert done.returncode == 0, done.stderr
         assert 'resnet' in done.stdout and models[0] in done.stdout
-    classification, cifar = json.loads(out.read_text())
+    files = [tmp_path / f'{task}.json' for task in ('classification', 'cifar')]
+    (classification, ), (cifar, ) = (json.loads(file.read_text()) for file in files)
     assert [(row['mode'], row['model']) for row in classification['rows']] == [
         (mode, model) for mode in ('eval', 'train') for model in ('resnet18', 'dla_l18', 'mrla_b18')]
     assert classification['rows'][0]['ratio'] == 1 and classification['rows'][0]['memory_mib'] is None
     assert all(row['memory_ratio'] >= 1 for row in cifar['rows'])
-    for number, args in enumerate(([], ['--against', 'depth'], ['--against', 'pixels'])):
+    for number, args in enumerate((files, [files[1], '--against', 'depth'],
+                                   [files[1], '--against', 'pixels'])):
         picture = tmp_path / f'{number}.png'
-        done = call('plot_benchmark.py', out, '--out', picture, *args)
+        done = call('plot_benchmark.py', *args, '--out', picture)
         assert done.returncode == 0 and picture.stat().st_size > 5000, done.stderr
+    done = call('plot_benchmark.py', *files, '--out', picture, '--against', 'depth')
+    assert done.returncode == 1 and 'several tasks' in done.stderr
 
 
 @pytest.mark.parametrize('args, words', [
