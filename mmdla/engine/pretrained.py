@@ -173,8 +173,9 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
     """Fill a backbone from a checkpoint of a backbone, classifier or detector.
 
     Says how many tensors it took. Tensors of a classifier's head are left aside. An ordinary
-    ResNet is accepted where ``backbone.attention_init == 'zero'``, so that the network starts
-    as exactly that ResNet. A vision transformer's position embedding of another grid is resized.
+    ResNet is accepted where ``backbone.attention_init == 'zero'`` and where plugins leave their
+    input as it is, so that the network starts as exactly that ResNet. A vision transformer's
+    position embedding of another grid is resized.
 
     Args:
         backbone (nn.Module): One of this package's backbones.
@@ -201,6 +202,7 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
         if k.startswith(prefix) and not (prefix == '' and k.startswith(HEADS))
     }
     unbuilt = tuple(f'layer{i}.' for i in range(getattr(backbone, 'num_stages', 4) + 1, 5))
+    unbuilt += getattr(backbone, 'left_aside', ())
     given = {k: v for k, v in given.items() if not k.startswith(unbuilt)}
     if hasattr(backbone, 'pos_embed'):
         fit_position_embedding(backbone, given, filename)
@@ -208,6 +210,11 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
     trunk = {k: v for k, v in own.items() if '.attention.' not in f'.{k}'}
     plain = not any('.attention.' in f'.{k}' for k in given)
     expected = trunk if plain and attention_init == 'zero' else own
+    neutral = ()
+    if hasattr(backbone, 'neutral_plugins'):
+        neutral = tuple(f'{name}.' for name in backbone.neutral_plugins())
+    if not any(k.startswith(neutral) for k in given):
+        expected = {k: v for k, v in expected.items() if not k.startswith(neutral)}
     problems = mismatches(expected, given)
     if problems:
         hint = 'use the checkpoint of this architecture, variant and context unit'
@@ -225,7 +232,7 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
     rest = len(own) - len(expected)
     print_log(
         f'backbone: {sum(k in given for k in own)} of {len(own)} tensors loaded from {filename}' +
-        (f'; the other {rest}, layer attention, start at zero effect' if rest else ''),
+        (f'; the other {rest}, attention, start at zero effect' if rest else ''),
         'current', logging.INFO)
 
 

@@ -5,10 +5,11 @@ from .backbones import (
     MRLAResNet,
     MRLAVisionTransformer,
     PlainResNet,
+    RLAResNet,
 )
 from .cifar_preprocessor import CIFARDataPreprocessor
 
 __all__ = [
     'CIFARDataPreprocessor', 'DIAResNet', 'DLAResNet', 'DLAVisionTransformer', 'MRLAResNet',
-    'MRLAVisionTransformer', 'PlainResNet'
+    'MRLAVisionTransformer', 'PlainResNet', 'RLAResNet'
 ]

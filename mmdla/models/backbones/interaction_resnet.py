@@ -1,9 +1,10 @@
 """mmpretrain's ResNet with a layer interaction in every stage."""
 from functools import partial
-from typing import Callable, Optional, Sequence, Tuple, Type
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Type
 
+import torch
 import torch.utils.checkpoint as cp
-from mmcv.cnn import build_conv_layer
+from mmcv.cnn import build_conv_layer, build_plugin_layer
 from mmpretrain.models.backbones.resnet import BasicBlock, Bottleneck, ResLayer, ResNet
 from torch import Tensor, nn
 
@@ -11,27 +12,106 @@ from mmdla.engine.pretrained import load_backbone
 from mmdla.errors import UserError, choose
 
 from .arguments import meaning, split_init_cfg
+from .plugins import plugins_of_stage
 
 
-class BasicBranch(BasicBlock):
-    """mmpretrain's BasicBlock up to, but without, its sum."""
+class Branch:
+    """What a block of the host is here: its residual branch and its shortcut, without their sum.
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, Tensor]:
-        """(B, C_in, H, W) to the residual branch and the shortcut, both (B, C, H', W')."""
-        out = self.relu(self.norm1(self.conv1(x)))
-        out = self.drop_path(self.norm2(self.conv2(out)))
-        return out, x if self.downsample is None else self.downsample(x)
+    A mixin. Plugins are children under their own names, as in mmdet.
+
+    Args:
+        extra_channels (int): Channels that the first convolution reads beside the block's input.
+    """
+
+    def __init__(self, *args, extra_channels: int = 0, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.plugins = dict(after_branch=[], bridge=[], after_block=[])
+        if extra_channels:
+            self.conv1 = self.like(self.conv1, self.conv_cfg, extra_channels)
+
+    @staticmethod
+    def like(conv: nn.Module, cfg: Optional[dict], extra_channels: int = 0) -> nn.Module:
+        """A convolution of the same form."""
+        return build_conv_layer(
+            cfg,
+            conv.in_channels + extra_channels,
+            conv.out_channels,
+            conv.kernel_size,
+            stride=conv.stride,
+            padding=conv.padding,
+            dilation=conv.dilation,
+            bias=False)
+
+    def add_plugin(self, position: str, cfg: dict) -> None:
+        """See :mod:`mmdla.models.backbones.plugins`."""
+        if position == 'conv2':
+            self.conv2 = self.like(self.conv2, cfg)
+            return
+        given = dict(in_channels=self.out_channels)
+        if position == 'bridge':
+            given['hidden_channels'] = self.hidden_channels
+        count = sum(map(len, self.plugins.values()))
+        name, layer = build_plugin_layer(cfg, **given)
+        name = f'{name}{count}' if hasattr(self, name) else name
+        self.add_module(name, layer)
+        self.plugins[position].append(name)
+
+    def plugin_layers(self, *positions: str) -> Iterator[nn.Module]:
+        """Those at these positions, in order; the replaced convolution is none of them."""
+        return (getattr(self, name) for position in positions for name in self.plugins[position])
+
+    def forward(self, x: Tensor, read: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+        """
+        Args:
+            x (Tensor): The block's input, (B, C_in, H, W).
+            read (Tensor, optional): What its first convolution reads instead, (B, *, H, W).
+
+        Returns:
+            tuple: The residual branch and the shortcut, both (B, C, H', W').
+        """
+        hidden = self.hidden(x if read is None else read)
+        u = self.last(hidden[-1])
+        for layer in self.plugin_layers('after_branch'):
+            u = layer(u)
+        for layer in self.plugin_layers('bridge'):
+            u = layer(u, hidden)
+        return self.drop_path(u), x if self.downsample is None else self.downsample(x)
+
+    def after(self, x: Tensor) -> Tensor:
+        """What follows the block's sum: (B, C, H, W) to (B, C, H, W)."""
+        for layer in self.plugin_layers('after_block'):
+            x = layer(x)
+        return x
 
 
-class BottleneckBranch(Bottleneck):
-    """mmpretrain's Bottleneck up to, but without, its sum."""
+class BasicBranch(Branch, BasicBlock):
+    """mmpretrain's BasicBlock."""
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, Tensor]:
-        """(B, C_in, H, W) to the residual branch and the shortcut, both (B, C, H', W')."""
-        out = self.relu(self.norm1(self.conv1(x)))
-        out = self.relu(self.norm2(self.conv2(out)))
-        out = self.drop_path(self.norm3(self.conv3(out)))
-        return out, x if self.downsample is None else self.downsample(x)
+    @property
+    def hidden_channels(self) -> Tuple[int, ...]:
+        return (self.mid_channels, )
+
+    def hidden(self, x: Tensor) -> Tuple[Tensor, ...]:
+        return (self.relu(self.norm1(self.conv1(x))), )
+
+    def last(self, hidden: Tensor) -> Tensor:
+        return self.norm2(self.conv2(hidden))
+
+
+class BottleneckBranch(Branch, Bottleneck):
+    """mmpretrain's Bottleneck."""
+
+    @property
+    def hidden_channels(self) -> Tuple[int, ...]:
+        return (self.mid_channels, self.mid_channels)
+
+    def hidden(self, x: Tensor) -> Tuple[Tensor, ...]:
+        first = self.relu(self.norm1(self.conv1(x)))
+        return first, self.relu(self.norm2(self.conv2(first)))
+
+    def last(self, hidden: Tensor) -> Tensor:
+        return self.norm3(self.conv3(hidden))
 
 
 class Stage(ResLayer):
@@ -57,17 +137,22 @@ class Stage(ResLayer):
         return self._modules[str(range(self.num_blocks)[index])]
 
     def layer(self, index: int, x: Tensor, state) -> Tuple[Tensor, object]:
-        branch, shortcut = self[index](x)
-        return self.attention(index, branch, shortcut, state)
+        block = self[index]
+        branch, shortcut = block(x, self.attention.read(x, state))
+        x, state = self.attention(index, branch, shortcut, state)
+        return block.after(x), state
 
-    def forward(self, x: Tensor) -> Tensor:
-        state = None
+    def run(self, x: Tensor, state) -> Tuple[Tensor, object]:
+        """Output and last state from input and first state."""
         for index in range(self.num_blocks):
             if self.with_cp and x.requires_grad:
                 x, state = cp.checkpoint(self.layer, index, x, state, use_reentrant=False)
             else:
                 x, state = self.layer(index, x, state)
-        return x
+        return x, state
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(x, None)[0]
 
 
 def cifar_arch(depth: int) -> dict:
@@ -119,10 +204,12 @@ class InteractionResNet(ResNet):
                  interaction: Type[nn.Module],
                  interaction_cfg: dict,
                  trunk: str = 'imagenet',
+                 plugins: Sequence[dict] = (),
                  init_cfg: Optional[dict] = None,
                  **kwargs) -> None:
         kwargs = {**choose('trunk', trunk, self.trunks), **kwargs}
         self.trunk = trunk
+        self.plugins = plugins
         if trunk == 'cifar':
             self.arch_settings = cifar_arch(depth)
         choose('depth', depth, self.arch_settings)
@@ -144,16 +231,44 @@ class InteractionResNet(ResNet):
 
     def make_res_layer(self, **kwargs) -> Stage:
         interaction = partial(self.interaction, norm_cfg=kwargs['norm_cfg'])
-        return Stage(interaction=interaction, **kwargs)
+        stage = Stage(interaction=interaction, **kwargs)
+        for position, cfg, blocks in plugins_of_stage(self.plugins, len(self.res_layers), len(stage)):
+            for index in blocks:
+                stage[index].add_plugin(position, cfg)
+        return stage
 
     @property
     def stages(self) -> Sequence[Stage]:
         return [getattr(self, name) for name in self.res_layers]
 
+    def plugin_layers(self, *positions: str) -> Dict[str, nn.Module]:
+        """Plugins at these positions, by default all, by the names of their modules."""
+        layers = {id(layer) for stage in self.stages for block in stage
+                  for layer in block.plugin_layers(*positions or block.plugins)}
+        return {name: module for name, module in self.named_modules() if id(module) in layers}
+
+    @torch.no_grad()
+    def neutral_plugins(self) -> List[str]:
+        """Names of the plugins that leave their input as it is, as GC, NL and A2 do at the start."""
+        names = []
+        for name, layer in self.plugin_layers('after_branch', 'after_block').items():
+            channels = self.get_submodule(name.rpartition('.')[0]).out_channels
+            x = torch.linspace(-1, 1, channels * 4).view(1, channels, 2, 2)
+            x = x.to(next(layer.parameters(), x))
+            training = layer.training
+            if torch.equal(layer.eval()(x), x):
+                names.append(name)
+            layer.train(training)
+        return names
+
     def init_weights(self) -> None:
         if self.is_init:
             return
         super().init_weights()
+        for layer in self.plugin_layers().values():
+            own_start = getattr(layer, 'init_weights', getattr(layer, 'reset_parameters', None))
+            if own_start:
+                own_start()
         self.init_interactions()
         for cfg in self.pretrained:
             load_backbone(self, cfg['checkpoint'], cfg.get('prefix'))

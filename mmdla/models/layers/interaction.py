@@ -38,6 +38,10 @@ class Residual(nn.Module):
     def __init__(self, channels: int, num_layers: int, norm_cfg: dict) -> None:
         super().__init__()
 
+    def read(self, x: Tensor, state) -> Optional[Tensor]:
+        """What the next block's first convolution reads, if not its input x (B, C, H, W)."""
+        return None
+
     def forward(self, index: int, branch: Tensor, shortcut: Tensor, state) -> Tuple[Tensor, object]:
         """
         Args:

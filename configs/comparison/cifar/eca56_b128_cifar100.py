@@ -1,0 +1,3 @@
+_base_ = '../../cifar/resnet56_b128_cifar100.py'
+
+model = dict(backbone=dict(plugins=[dict(cfg=dict(type='mmdla.ECA'))]))

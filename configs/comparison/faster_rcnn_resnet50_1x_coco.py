@@ -1,0 +1,7 @@
+_base_ = [
+    'mmdet::_base_/models/faster-rcnn_r50_fpn.py', '../_base_/coco_detection.py',
+    '../_base_/schedule_1x.py', '../_base_/runtime.py'
+]
+
+model = dict(
+    backbone=dict(type='mmdla.ResNet', init_cfg=dict(checkpoint='torchvision://resnet50')))

@@ -1,0 +1,69 @@
+"""Attention inside the blocks of a ResNet: its argument ``plugins``.
+
+Each plugin is ``dict(cfg=dict(type=..., ...), position=..., stages=..., blocks=..., per_stage=...)``,
+of which mmdet's ResNet knows the first three:
+
+- ``cfg``: the layer. It is built with ``in_channels`` beside these arguments, see below.
+- ``position``: where it is put,
+
+  - 'after_branch' (default; mmdet's 'after_conv3'): ``u <- layer(u)`` on the residual branch after
+    its last norm, before the sum: SE, ECA, CBAM, GC;
+  - 'bridge': the same, ``u <- layer(u, hidden)`` with the outputs of the block's earlier ReLUs,
+    built with ``hidden_channels`` too: BA;
+  - 'after_block': ``x <- layer(x)`` on the block's output, after the sum and the layer attention:
+    NL, A2;
+  - 'conv2': the layer, which takes the arguments of nn.Conv2d, replaces the block's second
+    convolution: AA.
+
+- ``stages``: a bool for each stage; all by default. Or ``blocks``: the indices of the blocks in
+  each stage, which may count from the end, as in ``((), (), (-2, ), ())``.
+- ``per_stage``: arguments of the layer that differ from stage to stage, as in
+  ``dict(kernel_size=(5, 5, 5, 7))``.
+"""
+from typing import Iterator, List, Sequence, Tuple
+
+from mmdla.errors import UserError, choose
+
+KEYS = ('cfg', 'position', 'stages', 'blocks', 'per_stage')
+POSITIONS = {
+    name: name for name in ('after_branch', 'bridge', 'after_block', 'conv2')
+} | {'after_conv3': 'after_branch'}
+
+
+def plugins_of_stage(plugins: Sequence[dict], stage: int,
+                     num_blocks: int) -> Iterator[Tuple[str, dict, List[int]]]:
+    """What a stage gets.
+
+    Args:
+        plugins (Sequence[dict]): See above.
+        stage (int): Its index, from 0.
+        num_blocks (int): Its blocks.
+
+    Yields:
+        tuple: Of each plugin the position, the layer's config and the blocks that have it.
+
+    Raises:
+        UserError: For an unknown key or position, or where stage or block are not there.
+    """
+    for plugin in plugins:
+        if 'cfg' not in plugin or not set(plugin) <= set(KEYS) or {'stages', 'blocks'} <= set(plugin):
+            raise UserError(f'a plugin has cfg and may have position, per_stage, and stages or blocks; '
+                            f'got {dict(plugin)}.')
+        position = choose('position', plugin.get('position', 'after_branch'), POSITIONS)
+        every = {'stages': plugin.get('stages'), 'blocks': plugin.get('blocks'),
+                 **plugin.get('per_stage', {})}
+        here = {name: of_stage(name, values, stage) for name, values in every.items()
+                if values is not None}
+        blocks = here.pop('blocks', range(num_blocks) if here.pop('stages', True) else ())
+        if not all(-num_blocks <= index < num_blocks for index in blocks):
+            raise UserError(f'blocks={tuple(blocks)} of stage {stage} do not exist in a stage of '
+                            f'{num_blocks} blocks: choose another depth or other blocks.')
+        yield position, {**plugin['cfg'], **here}, [index % num_blocks for index in blocks]
+
+
+def of_stage(name: str, values: Sequence, stage: int):
+    """``values[stage]``, or one sentence."""
+    if len(values) <= stage:
+        raise UserError(f'{name}={values!r} of a plugin has no value for stage {stage}: give one '
+                        'for each stage.')
+    return values[stage]
