@@ -14,6 +14,7 @@ from mmengine.config import Config
 import mmdla  # noqa: F401 (registers the backbones, and operators before mmdet asks for them)
 from mmdla.engine import cli
 from mmdla.engine.fuse import fuse
+from mmdla.engine.inferencer import build_inferencer
 from mmdla.errors import UserError
 
 
@@ -28,28 +29,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--fuse', action='store_true',
                         help='fold every BatchNorm first: faster, with the same results')
     args = parser.parse_args()
-    for path in (args.config, args.checkpoint, *args.images):
+    for path in args.images:
         if not os.path.isfile(path):
             raise UserError(f'{path} does not exist: check the path.')
     return args
 
 
-def build(args: argparse.Namespace, scope: str):
-    """The host's inferencer."""
-    if scope == 'mmdet':
-        from mmdet.apis import DetInferencer
-        return DetInferencer(args.config, args.checkpoint, args.device, show_progress=False)
-    from mmpretrain import ImageClassificationInferencer
-    return ImageClassificationInferencer(args.config, args.checkpoint, args.device)
-
-
 def main() -> None:
     args = parse_args()
-    scope = Config.fromfile(args.config).get('default_scope')
-    inferencer = build(args, scope)
+    inferencer = build_inferencer(args.config, args.checkpoint, args.device)
     if args.fuse:
         fuse(inferencer.model)
-    if scope == 'mmdet':
+    if Config.fromfile(args.config).default_scope == 'mmdet':
         inferencer(args.images, out_dir=args.out_dir, no_save_pred=False)
     else:
         show_dir = os.path.join(args.out_dir, 'vis')

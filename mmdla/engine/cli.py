@@ -4,7 +4,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional
 
 from mmengine.config import Config, DictAction
 
@@ -17,6 +17,39 @@ def parser(description: str) -> argparse.ArgumentParser:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('config', help='config file')
     p.add_argument('--work-dir', help='folder for all output (default: work_dirs/CONFIG_NAME)')
+    add_options(p)
+    p.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    # torch.distributed.launch, which mim uses, passes it; the environment says the same
+    p.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+    return p
+
+
+def read_config(filename: str, options: Optional[dict] = None) -> Config:
+    """A config with the settings that override it."""
+    if not os.path.isfile(filename):
+        raise UserError(f'config {filename} does not exist: see the table of configs in the README.')
+    try:
+        cfg = Config.fromfile(filename)
+        cfg.merge_from_dict(options or {})
+    except Exception as error:
+        raise UserError(f'config {filename} cannot be read with these options '
+                        f'({type(error).__name__}: {error}): correct it.'.replace('\n', ' ')) from error
+    return cfg
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config with the command line's overrides, launcher and work_dir."""
+    cfg = read_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif not cfg.get('work_dir'):
+        cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
+    return cfg
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """``--cfg-options`` of the tools that read a config."""
     p.add_argument(
         '--cfg-options',
         nargs='+',
@@ -24,29 +57,6 @@ def parser(description: str) -> argparse.ArgumentParser:
         metavar='KEY=VALUE',
         help='settings that override the config, for example '
         'optim_wrapper.optimizer.lr=0.02 train_dataloader.batch_size=2')
-    p.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    # torch.distributed.launch, which mim uses, passes it; the environment says the same
-    p.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
-    return p
-
-
-def load_config(args: argparse.Namespace) -> Config:
-    """The config with the command line's overrides, launcher and work_dir."""
-    if not os.path.isfile(args.config):
-        raise UserError(f'config {args.config} does not exist: see the table of configs in the '
-                        'README.')
-    try:
-        cfg = Config.fromfile(args.config)
-        cfg.merge_from_dict(args.cfg_options or {})
-    except Exception as error:
-        raise UserError(f'config {args.config} cannot be read with these options '
-                        f'({type(error).__name__}: {error}): correct it.'.replace('\n', ' ')) from error
-    cfg.launcher = args.launcher
-    if args.work_dir:
-        cfg.work_dir = args.work_dir
-    elif not cfg.get('work_dir'):
-        cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
-    return cfg
 
 
 def from_launcher(launcher: str, default: int, **variables: str) -> int:

@@ -29,7 +29,7 @@ def test_base_forms_save_at_most_2_4_times_the_plain_resnets_activations():
 def test_saved_activations_of_a_missing_config():
     done = call('saved_activations.py', 'configs/nowhere.py')
     assert done.returncode == 1
-    assert re.fullmatch(r'error: config configs/nowhere.py cannot be read .*\n', done.stderr)
+    assert re.fullmatch(r'error: config configs/nowhere.py does not exist: .*\n', done.stderr)
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from pathlib import Path
 import matplotlib
 
 from mmdla.engine import cli
+from mmdla.engine.work_dir import METRICS, read_scalars, validations
 from mmdla.errors import UserError
 
 matplotlib.use('Agg')
-METRICS = ('accuracy/top1', 'coco/bbox_mAP')
 
 
 def read_run(work_dir: str) -> dict:
@@ -24,15 +24,12 @@ def read_run(work_dir: str) -> dict:
     Raises:
         UserError: If the work dir has no log.
     """
-    lines = []
-    for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
-        lines += [json.loads(line) for line in path.read_text().splitlines()]
+    lines = read_scalars(work_dir)
     train = [line for line in lines if 'loss' in line]
     if not train:
         raise UserError(f'{work_dir} has no */vis_data/scalars.json with losses: give the work dir of a '
                         'run of tools/train.py.')
-    metric = next((m for m in METRICS if any(m in line for line in lines)), None)
-    val = {line['step']: line[metric] for line in lines if metric in line}
+    metric, val = next(((m, v) for m in METRICS if (v := validations(lines, m))), (None, {}))
     ends = {}
     for line in train:
         ends[line['epoch']] = max(line['step'], ends.get(line['epoch'], 0))

@@ -10,12 +10,10 @@ import argparse
 import logging
 
 import torch
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmdla.engine import cli
 from mmdla.engine.memory import saved_bytes
-from mmdla.errors import UserError
 from mmdla.registry import MODELS
 
 
@@ -32,10 +30,7 @@ def main() -> None:
     height, width = args.shape
     print(f'{"saved MiB":>10} {"ratio":>6}  config ({args.batch} x 3 x {height} x {width})')
     for path in args.configs:
-        try:
-            cfg = Config.fromfile(path)
-        except (FileNotFoundError, SyntaxError) as error:
-            raise UserError(f'config {path} cannot be read ({error}): check the path.') from error
+        cfg = cli.read_config(path)
         init_default_scope(cfg.default_scope)
         cfg.model.backbone.init_cfg = None
         backbone = MODELS.build(cfg.model.backbone).train()

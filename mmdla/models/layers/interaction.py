@@ -166,7 +166,11 @@ class MRLABase(MRLA):
         layer = self.layers[index]
         query, key = layer.query_and_key(y)
         keys = join(keys, key[:, None])
-        return softmax_over_layers(query[:, None], keys, layer.dim_per_head), keys
+        return self.scores(layer, query, keys), keys
+
+    def scores(self, layer: LayerAttention, query: Tensor, keys: Tensor) -> Tensor:
+        """a_l1 ... a_ll of Eq. 2, (B, l, C), from q_l (B, C) and k_1 ... k_l (B, l, C)."""
+        return softmax_over_layers(query[:, None], keys, layer.dim_per_head)
 
 
 def join(past: Optional[Tensor], new: Tensor) -> Tensor:
@@ -285,8 +289,7 @@ class DLABase(Dynamic, MRLABase):
         dyn = self.forward_path(y, dyn)
         query, key = layer.query_and_key(y)
         keys, factors, tokens = self.refresh(self, y[:, None], key[:, None], values, dyn, tokens)
-        weights = softmax_over_layers(query[:, None], keys, layer.dim_per_head)
-        return weights * factors, (dyn, tokens)
+        return self.scores(layer, query, keys) * factors, (dyn, tokens)
 
     def refreshed_features(self, y: Tensor, key: Tensor, values: Tuple[Tensor, ...], dyn: State,
                            past: Optional[tuple]) -> tuple:

@@ -1,0 +1,37 @@
+"""Parameters and FLOPs (one multiplication with its addition) of any of our configs.
+
+    python tools/analysis/get_flops.py configs/dla_l50_8xb32_in1k.py
+    python tools/analysis/get_flops.py configs/faster_rcnn_dla_l50_1x_coco.py --shape 800 1280
+
+mmengine's analysis of one image in test mode, with what layer attention adds counted too, see
+mmdla/engine/complexity.py; a detector's second stage sees 1000 proposals.
+"""
+import argparse
+
+from mmdla.engine import cli
+from mmdla.engine.complexity import complexity, usual_shape
+from mmdla.errors import UserError
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    cli.add_options(parser)
+    parser.add_argument('--shape', type=int, nargs=2, metavar=('H', 'W'),
+                        help='pixels (default: 224 224; CIFAR 32 32; detectors 800 1280)')
+    args = parser.parse_args()
+    cfg = cli.read_config(args.config, args.cfg_options)
+    shape = tuple(args.shape or usual_shape(cfg))
+    if min(shape) < 1:
+        raise UserError(f'--shape must be positive; got {shape[0]} {shape[1]}.')
+    counted = complexity(cfg, shape)
+    print(f'config      {args.config}\n'
+          f'image       3 x {shape[0]} x {shape[1]}\n'
+          f'parameters  {counted.parameters:,} ({counted.parameters / 1e6:.2f} M)\n'
+          f'trained     {counted.trained:,} ({counted.trained / 1e6:.2f} M)\n'
+          f'FLOPs       {counted.flops:,} ({counted.flops / 1e9:.3f} G)')
+
+
+if __name__ == '__main__':
+    cli.run(main)
