@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS as CLASSIFIERS
 
-from mmdla.models import DIAResNet, DLAResNet, MRLAResNet, PlainResNet
+from mmdla.models import DIAResNet, DLAResNet, MRLAResNet, PlainResNet, RLAResNet
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 ALL = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts)
@@ -40,16 +40,32 @@ COCO_DETECTORS = {
     'retinanet_dla_l50_1x_coco.py': (39_581_152, 39_328_130),
     'cascade_rcnn_dla_l50_1x_coco.py': (71_007_226, 70_754_204),
 }
+# (Faster R-CNN, Mask R-CNN) at depth 50 and at 101
+COMPARISON_DETECTORS = {
+    'resnet': [((41_753_056, 41_527_712), (44_396_336, 44_170_992)),
+               ((60_745_184, 60_519_840), (63_388_464, 63_163_120))],
+    'se': [((44_268_000, 44_018_080), (46_911_280, 46_661_360)),
+           ((65_488_352, 65_238_432), (68_131_632, 67_881_712))],
+    'eca': [((41_753_142, 41_527_783), (44_396_422, 44_171_063)),
+            ((60_745_355, 60_519_996), (63_388_635, 63_163_276))],
+    # the last layer's norm of the hidden map, 64 parameters, is read by nobody and not trained
+    'rla': [((42_034_656, 41_785_504), (44_677_936, 44_428_784)),
+            ((61_167_136, 60_917_984), (63_810_416, 63_561_264))],
+    'ba': [((44_902_400, 44_646_048), (47_545_680, 47_289_328)),
+           ((66_686_336, 66_429_984), (69_329_616, 69_073_264))],
+    'nl': [((43_852_768, 43_627_424), (46_496_048, 46_270_704)),
+           ((62_844_896, 62_619_552), (65_488_176, 65_262_832))],
+    'gc': [((51_753_965, 51_528_621), (54_397_245, 54_171_901)),
+           ((79_706_878, 79_481_534), (82_350_158, 82_124_814))],
+}
+for system, depths in COMPARISON_DETECTORS.items():
+    for depth, pair in zip((50, 101), depths):
+        for kind, counts in zip(('faster', 'mask'), pair):
+            COCO_DETECTORS[f'comparison/{kind}_rcnn_{system}{depth}_1x_coco.py'] = counts
 SPLIT_DETECTORS = {
     'faster_rcnn_dla_l101_1x_coco.py': (63_409_586, 63_146_556),
     'mask_rcnn_dla_l50_1x_coco.py': (46_851_672, 46_588_642),
     'mask_rcnn_dla_l101_1x_coco.py': (66_052_866, 65_789_836),
-}
-PLAIN_DETECTORS = {
-    ('faster', 50): (41_753_056, 41_527_712),
-    ('faster', 101): (60_745_184, 60_519_840),
-    ('mask', 50): (44_396_336, 44_170_992),
-    ('mask', 101): (63_388_464, 63_163_120),
 }
 BACKBONES = [
     (PlainResNet, dict(), 25_557_032, 44_549_160),
@@ -83,6 +99,20 @@ IMAGENET = {
     'dla_l_deit_small_8xb128_in1k.py': 22_156_384,
     'dla_l_deit_base_8xb128_in1k.py': 86_851_936,
 }
+for system, counts in {
+        'resnet': (25_557_032, 44_549_160),
+        'se': (28_071_976, 49_292_328),
+        'eca': (25_557_118, 44_549_331),
+        'cbam': (28_089_624, 49_330_172),
+        'a2': (32_905_256, 51_897_384),
+        'aa': (25_813_872, 45_391_208),
+        'gc': (28_078_773, 49_337_222),
+        'nl': (27_656_744, 46_648_872),
+        'ba': (28_706_376, 50_490_312),
+        'rla': (25_870_696, 45_003_176),
+}.items():
+    for depth, expected in zip((50, 101), counts):
+        IMAGENET[f'comparison/{system}{depth}_8xb32_in1k.py'] = expected
 # 10 classes, at depth 20, 56 and 110; with 100 classes 23,130 more
 CIFAR = {
     'resnet{}': (220_378, 591_322, 1_147_738),
@@ -93,6 +123,18 @@ CIFAR = {
     'dla_l{}_released': (410_158, 802_710, 1_391_538),
     'dla_l{}': (344_078, 736_630, 1_325_458),
     'dia{}': (439_226, 810_170, 1_366_586),
+    'se{}': (241_882, 655_834, 1_276_762),
+    'eca{}': (220_404, 591_400, 1_147_894),
+}
+# on the CIFAR trunk in no paper
+CIFAR_PROPOSALS = {
+    'cbam': (dict(cfg=dict(type='mmdla.CBAM')), (243_434, 660_490, 1_286_074)),
+    'gc': (dict(cfg=dict(type='ContextBlock', ratio=1 / 16), stages=(False, True, True)),
+           (242_542, 657_814, 1_280_722)),
+    'nl': (dict(cfg=dict(type='NonLocal2d'), position='after_block', blocks=((), (-2, ), ())),
+           (220_378 + 33_088, 591_322 + 33_088, 1_147_738 + 33_088)),
+    'ba': (dict(cfg=dict(type='mmdla.BridgeAttention'), position='bridge'),
+           (247_594, 672_970, 1_311_034)),
 }
 ABLATION = {
     'dla_l110_rnn': 1_412_652,
@@ -138,12 +180,12 @@ def test_split_detector_parameters(name, counts):
     assert (count(model), count(model, trainable=True)) == counts
 
 
-@pytest.mark.parametrize('kind, depth', PLAIN_DETECTORS)
-def test_plain_detector_parameters(kind, depth):
-    cfg = load(f'{kind}_rcnn_mrla_l50_1x_coco.py')
-    cfg.model.backbone.update(type='mmdla.ResNet', depth=depth)
+def test_dianet_detector_parameters():
+    """In no table; trained 44.30 M."""
+    cfg = load('comparison/faster_rcnn_resnet50_1x_coco.py')
+    cfg.model.backbone.type = 'mmdla.DIAResNet'
     model = DETECTORS.build(cfg.model)
-    assert (count(model), count(model, trainable=True)) == PLAIN_DETECTORS[kind, depth]
+    assert (count(model), count(model, trainable=True)) == (44_554_076, 44_301_564)
 
 
 @pytest.mark.parametrize('unit, expected', [(dict(type='LSTM'), 912_090),
@@ -167,9 +209,35 @@ def test_imagenet_parameters(name, expected):
 @pytest.mark.parametrize('classes', [10, 100])
 @pytest.mark.parametrize('name, counts', CIFAR.items())
 def test_cifar_parameters(name, counts, classes):
+    folder = 'comparison/cifar' if name in ('se{}', 'eca{}') else 'cifar'
     for depth, expected in zip((20, 56, 110), counts):
-        cfg = load(f'cifar/{name.format(depth)}_b128_cifar{classes}.py')
+        cfg = load(f'{folder}/{name.format(depth)}_b128_cifar{classes}.py')
         assert count(build_classifier(cfg)) == expected + (23_130 if classes == 100 else 0)
+
+
+@pytest.mark.parametrize('plugin, counts', CIFAR_PROPOSALS.values(), ids=CIFAR_PROPOSALS)
+def test_plugins_on_the_cifar_trunk(plugin, counts):
+    for depth, expected in zip((20, 56, 110), counts):
+        assert count(PlainResNet(depth, trunk='cifar', plugins=[plugin])) + 2_570 == expected
+
+
+def test_rla_on_the_cifar_trunk():
+    for depth, thousands in zip((20, 56, 110), (233, 609, 1_174)):
+        model = RLAResNet(depth, hidden_channels=12, hidden_output=True, trunk='cifar')
+        assert round((count(model) + (256 + 12 + 1) * 10) / 1000) == thousands
+
+
+@pytest.mark.parametrize('plugin, at_50, at_101', [
+    (dict(type='mmdla.ECA', kernel_size=(3, 3, 5, 7)), 25_557_108, 44_549_317),
+    (dict(type='mmdla.ECA', kernel_size=(3, 5, 5, 7)), 25_557_112, 44_549_325),
+    (dict(type='mmdla.AAConv2d', size=(56, 28, 14, 7), pool=(1, 2, 1, 1)), 25_809_392, 45_386_728),
+], ids=['eca_released', 'eca', 'aa_pooled'])
+def test_other_forms_of_the_comparison_systems(plugin, at_50, at_101):
+    layer = plugin.pop('type')
+    position = dict(position='conv2', stages=(False, True, True, True)) if 'AA' in layer else {}
+    plugins = [dict(cfg=dict(type=layer), per_stage=plugin, **position)]
+    assert count(PlainResNet(50, plugins=plugins)) + 2_049_000 == at_50
+    assert count(PlainResNet(101, plugins=plugins)) + 2_049_000 == at_101
 
 
 @pytest.mark.parametrize('name, expected', ABLATION.items())
@@ -193,7 +261,9 @@ def test_coco_recipe(name):
     resize = next(t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'Resize')
     assert tuple(resize.scale) == (1333, 800)
     backbone = cfg.model.backbone
-    assert backbone.frozen_stages == 1 and backbone.norm_eval
+    assert backbone.frozen_stages == 1
+    assert (backbone.norm_eval, backbone.norm_cfg.type) == ((False, 'SyncBN') if '_gc' in name else
+                                                            (True, 'BN'))
     for split in ('train', 'val', 'test'):
         assert cfg[f'{split}_dataloader'].dataset.data_root == 'data/coco/'
     expected = ['bbox', 'segm'] if name.startswith('mask') else 'bbox'
@@ -260,9 +330,14 @@ def test_data_root_from_the_environment(name, monkeypatch):
 
 
 def test_metafile_lists_the_main_configs():
-    listed = Config.fromfile(CONFIGS / 'metafile.yml').Models
-    assert [model.Config for model in listed] == sorted(
-        f'configs/{path.name}' for path in CONFIGS.glob('*.py'))
+    index = Config.fromfile(CONFIGS.parent / 'model-index.yml').Import
+    assert index == ['configs/metafile.yml', 'configs/comparison/metafile.yml']
+    for path in index:
+        folder = (CONFIGS.parent / path).parent
+        meta = Config.fromfile(CONFIGS.parent / path)
+        assert [model.Config for model in meta.Models] == [
+            str(p.relative_to(CONFIGS.parent)) for p in sorted(folder.glob('*.py'))]
+        assert {model['In Collection'] for model in meta.Models} == {c.Name for c in meta.Collections}
 
 
 def missing_gradients(model):

@@ -95,8 +95,9 @@ def build(cfg: Config) -> nn.Module:
     if 'data_preprocessor' in cfg:
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
     model.backbone.init_cfg = None
-    with DefaultScope.overwrite_default_scope(scope), MODELS.switch_scope_and_registry(scope) as registry:
-        return registry.build(model).eval()
+    with DefaultScope.overwrite_default_scope(scope):
+        with MODELS.switch_scope_and_registry(scope) as registry:
+            return registry.build(model).eval()
 
 
 def flops(model: nn.Module, shape: Tuple[int, int]) -> int:

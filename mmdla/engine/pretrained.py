@@ -208,6 +208,9 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
         fit_position_embedding(backbone, given, filename)
     own = backbone.state_dict()
     trunk = {k: v for k, v in own.items() if '.attention.' not in f'.{k}'}
+    plugins = getattr(backbone, 'plugin_layers', dict)()
+    inside = tuple(f'{name}.' for name in plugins)
+    ordinary = {k: v for k, v in trunk.items() if not k.startswith(inside)}
     plain = not any('.attention.' in f'.{k}' for k in given)
     expected = trunk if plain and attention_init == 'zero' else own
     neutral = ()
@@ -220,9 +223,10 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
         hint = 'use the checkpoint of this architecture, variant and context unit'
         if any('mrla' in k or 'layer_attention' in k for k in tensors):
             hint = 'it is in a released layout: convert it with tools/convert/released_to_mmdla.py'
-        elif plain and not mismatches(trunk, given):
+        elif plain and not mismatches(ordinary, given):
             hint = ('it is an ordinary ResNet of this depth: set attention_init=\'zero\' in the '
-                    'backbone to start from it' if zero else 'it has no layer attention')
+                    'backbone to start from it' if zero else
+                    'it is of the plain network, without the attention of this backbone')
         size = getattr(backbone, 'depth', None) or backbone.arch
         raise UserError(f'checkpoint {filename} does not fit {type(backbone).__name__}-{size}, '
                         f'tensors {"; ".join(problems)}: {hint}.')

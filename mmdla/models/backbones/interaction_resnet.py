@@ -12,7 +12,7 @@ from mmdla.engine.pretrained import load_backbone
 from mmdla.errors import UserError, choose
 
 from .arguments import meaning, split_init_cfg
-from .plugins import plugins_of_stage
+from .plugins import build_layer, plugins_of_stage
 
 
 class Branch:
@@ -33,7 +33,8 @@ class Branch:
     @staticmethod
     def like(conv: nn.Module, cfg: Optional[dict], extra_channels: int = 0) -> nn.Module:
         """A convolution of the same form."""
-        return build_conv_layer(
+        return build_layer(
+            build_conv_layer,
             cfg,
             conv.in_channels + extra_channels,
             conv.out_channels,
@@ -52,7 +53,7 @@ class Branch:
         if position == 'bridge':
             given['hidden_channels'] = self.hidden_channels
         count = sum(map(len, self.plugins.values()))
-        name, layer = build_plugin_layer(cfg, **given)
+        name, layer = build_layer(build_plugin_layer, cfg, **given)
         name = f'{name}{count}' if hasattr(self, name) else name
         self.add_module(name, layer)
         self.plugins[position].append(name)

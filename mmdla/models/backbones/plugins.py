@@ -20,7 +20,7 @@ of which mmdet's ResNet knows the first three:
 - ``per_stage``: arguments of the layer that differ from stage to stage, as in
   ``dict(kernel_size=(5, 5, 5, 7))``.
 """
-from typing import Iterator, List, Sequence, Tuple
+from typing import Callable, Iterator, List, Sequence, Tuple
 
 from mmdla.errors import UserError, choose
 
@@ -59,6 +59,18 @@ def plugins_of_stage(plugins: Sequence[dict], stage: int,
             raise UserError(f'blocks={tuple(blocks)} of stage {stage} do not exist in a stage of '
                             f'{num_blocks} blocks: choose another depth or other blocks.')
         yield position, {**plugin['cfg'], **here}, [index % num_blocks for index in blocks]
+
+
+def build_layer(build: Callable, cfg: dict, *args, **kwargs):
+    """``build(cfg, ...)``, one of mmcv's functions, or one sentence."""
+    try:
+        return build(cfg, *args, **kwargs)
+    except KeyError as error:
+        raise UserError(f'there is no layer {cfg.get("type")} for a plugin ({error}): check the name '
+                        'and that its module is imported.'.replace('\n', ' ')) from error
+    except TypeError as error:
+        raise UserError(f'the layer {cfg["type"]} does not take these arguments ({error}): see its '
+                        'documentation, and that the plugin\'s position is the layer\'s.') from error
 
 
 def of_stage(name: str, values: Sequence, stage: int):

@@ -289,7 +289,7 @@ def test_a_partial_match_stops(build, checkpoint, changes, words):
 def test_an_ordinary_vision_transformer_stops(build, tmp_path):
     path = str(tmp_path / 'deit.pth')
     torch.save(VisionTransformer(**{**SMALL, 'arch': SHALLOW}).state_dict(), path)
-    with pytest.raises(UserError, match='VisionTransformer-custom, .* it has no layer attention'):
+    with pytest.raises(UserError, match='VisionTransformer-custom, .* it is of the plain network'):
         load(build, path)
     with pytest.raises(UserError, match='none.pth does not exist: pretrain it'):
         load(build, str(tmp_path / 'none.pth'))

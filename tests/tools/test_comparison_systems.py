@@ -1,0 +1,61 @@
+"""Every comparison system trains on the generated sets with our tools."""
+import json
+import runpy
+import sys
+
+import pytest
+from mmdet.visualization import DetLocalVisualizer
+from mmengine.config import Config
+
+SYSTEMS = ('resnet', 'se', 'eca', 'cbam', 'a2', 'aa', 'gc', 'nl', 'ba', 'rla')
+DETECTORS = ('resnet', 'se', 'eca', 'gc', 'nl', 'ba', 'rla')
+
+
+@pytest.fixture(scope='module')
+def mini_shapes(tmp_path_factory):
+    import make_mini_shapes
+    root = tmp_path_factory.mktemp('shapes')
+    for seed, (split, count) in enumerate((('train', 16), ('val', 5))):
+        make_mini_shapes.make_split(root / split, count, seed)
+    return root
+
+
+def train(tmp_path, monkeypatch, base, backbone, **model):
+    """Losses of an epoch of the base config with another backbone of half the width."""
+    for key in ('init_cfg', 'frozen_stages', 'norm_eval', 'num_stages', 'out_indices', 'norm_cfg'):
+        backbone.pop(key, None)
+    config = Config.fromfile(base)
+    config.model.backbone = dict(
+        backbone, stem_channels=16, base_channels=16,
+        out_indices=config.model.backbone.get('out_indices', (3, )))
+    config.merge_from_dict(dict(model=model))
+    config.merge_from_dict({
+        'train_cfg.max_epochs': 1, 'train_dataloader.batch_size': 4,
+        'default_hooks.logger.interval': 1, 'train_dataloader.num_workers': 0,
+        'train_dataloader.persistent_workers': False, 'val_dataloader.num_workers': 0,
+        'val_dataloader.persistent_workers': False})
+    path = tmp_path / 'config.py'
+    config.dump(path)
+    DetLocalVisualizer._instance_dict.clear()  # it would go on writing to the work dir before
+    monkeypatch.setattr(sys, 'argv', ['train.py', str(path), '--work-dir', str(tmp_path)])
+    runpy.run_path('tools/train.py', run_name='__main__')
+    lines = next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    return [line['loss'] for line in map(json.loads, lines) if 'loss' in line]
+
+
+@pytest.mark.parametrize('system', SYSTEMS)
+def test_classifier(system, mini_shapes, tmp_path, monkeypatch):
+    monkeypatch.setenv('MINI_SHAPES_ROOT', str(mini_shapes))
+    backbone = Config.fromfile(f'configs/comparison/{system}50_8xb32_in1k.py').model.backbone
+    losses = train(tmp_path, monkeypatch, 'configs/mini/mrla_l18_mini_shapes.py', backbone,
+                   head=dict(in_channels=512 + (32 if system == 'rla' else 0)))
+    assert len(losses) == 4 and all(0 < loss < 10 for loss in losses)
+
+
+@pytest.mark.parametrize('system', DETECTORS)
+def test_detector(system, mini_root, tmp_path, monkeypatch):
+    monkeypatch.setenv('MINI_ROOT', str(mini_root))
+    backbone = Config.fromfile(f'configs/comparison/faster_rcnn_{system}50_1x_coco.py').model.backbone
+    losses = train(tmp_path, monkeypatch, 'configs/mini/faster_rcnn_mrla_l18_mini.py', backbone,
+                   neck=dict(in_channels=[64, 128, 256, 512]))
+    assert len(losses) == 3 and all(0 < loss < 20 for loss in losses)
