@@ -4,10 +4,14 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from mmdet.registry import DATASETS
+from mmdet.registry import MODELS as DETECTORS
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
@@ -49,6 +53,25 @@ def test_train_and_test_at_full_size(kind, ap, coco_root, tmp_path):
     assert all(words in console for words in ap)
     assert len(list((tmp_path / 'drawn').rglob('*.jpg'))) == 2
     assert json.loads((tmp_path / 'metrics.json').read_text())
+
+
+@pytest.mark.parametrize('name', sorted(
+    path.stem for path in Path('configs/comparison').glob('*_coco.py')))
+def test_steps_of_the_comparison_systems(name, coco_root, monkeypatch):
+    """Two steps on two images, at 320 pixels to save time."""
+    monkeypatch.setenv('COCO_ROOT', str(coco_root))
+    cfg = Config.fromfile(f'configs/comparison/{name}.py')
+    data = cfg.train_dataloader.dataset
+    data.indices = 4
+    next(t for t in data.pipeline if t.type == 'Resize').scale = (533, 320)
+    cfg.model.backbone.init_cfg = None
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        dataset, model = DATASETS.build(data), DETECTORS.build(cfg.model)
+        model.init_weights()
+        optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-4))
+        batch = pseudo_collate([dataset[i] for i in range(2)])
+        losses = [model.train().train_step(batch, optimizer) for _ in range(2)]
+    assert all(step['loss'].isfinite() for step in losses)
 
 
 def test_cifar_100():

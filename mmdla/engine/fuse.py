@@ -10,7 +10,7 @@ from mmdla.ops import FoldedNorm
 
 
 def fuse(model: nn.Module) -> nn.Module:
-    """Fold every BatchNorm of a trained model into its neighbour, in place.
+    """Fold the BatchNorms of a trained model that have a neighbour to go into, in place.
 
     Those of the trunk go into the convolutions before them (mmcv's fuse_conv_bn), those of layer
     attention into the factors of its last step. Outputs stay the same up to rounding; the
