@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out-dir', default='work_dirs/inference', help='(default: %(default)s)')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--fuse', action='store_true',
-                        help='fold BatchNorms into their neighbours first: faster, with the same results')
+                        help='fold BatchNorms into their neighbours: faster, with the same results')
     args = parser.parse_args()
     for path in args.images:
         if not os.path.isfile(path):

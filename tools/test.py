@@ -25,7 +25,7 @@ def parse_args():
     parser.add_argument('--out', metavar='FILE.pkl', help='dump all predictions for later use')
     parser.add_argument('--show-dir', help='folder to draw the predictions to')
     parser.add_argument('--fuse', action='store_true',
-                        help='fold BatchNorms into their neighbours first: faster, with the same results')
+                        help='fold BatchNorms into their neighbours: faster, with the same results')
     args = parser.parse_args()
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         parser.error('--out must end in .pkl: metrics and COCO results are written as JSON anyway')

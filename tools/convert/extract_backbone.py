@@ -32,7 +32,7 @@ from mmdla.errors import UserError
 PREFIX = 'backbone.'
 # what a classifier and a detector choose each for itself
 OF_THE_TASK = ('init_cfg', 'out_indices', 'frozen_stages', 'norm_eval', 'with_cp', 'drop_path_rate',
-               'attention_drop_path', 'attention_init', 'zero_init_residual')
+               'attention_drop_path', 'attention_init', 'hidden_output', 'zero_init_residual')
 
 
 def extract(source: str) -> dict:
@@ -57,7 +57,10 @@ def extract(source: str) -> dict:
                         'name a checkpoint that tools/train.py wrote.')
     config = {'type': config.get('type'),
               **{name: value for name, value in config.items() if name not in OF_THE_TASK}}
-    problems = mismatches(build_trained(config, source).state_dict(), tensors)
+    backbone = build_trained(config, source)
+    tensors = {name: value for name, value in tensors.items()
+               if not name.startswith(getattr(backbone, 'left_aside', ()))}
+    problems = mismatches(backbone.state_dict(), tensors)
     if problems:
         raise UserError(f'checkpoint {source} does not fill the backbone of its own config, tensors '
                         f'{"; ".join(problems)}: name another one.')
