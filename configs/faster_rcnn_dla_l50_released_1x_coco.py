@@ -1,7 +1,7 @@
 _base_ = 'faster_rcnn_dla_l50_1x_coco.py'
 
 # the form that the released code runs and that the paper's Table 3 counts (44.2M in all);
-# its start is pretrained by dla_l50_released_8xb32_in1k.py with
+# its start is pretrained by dla_l50_released_8xb32_in1k.py (or dla_l101_...) with
 # --cfg-options model.backbone.context_unit.reduction=20
 model = dict(
     backbone=dict(

@@ -1,7 +1,6 @@
 _base_ = 'resnet50_8xb32_in1k.py'
 
-# size: of the stages' maps at 224 pixels; pool=(1, 2, 1, 1) beside it runs the attention of the
-# 28x28 maps at 14x14, for less memory
+# size: of the stages' maps at 224 pixels
 model = dict(
     backbone=dict(
         plugins=[

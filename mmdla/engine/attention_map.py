@@ -3,6 +3,7 @@ from typing import Dict, List
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdla.errors import UserError
 from mmdla.models.layers.interaction import MRLABase, MRLALight
@@ -12,8 +13,10 @@ class AttentionRecorder:
     """Writes down the attention of every forward pass of a model from now on.
 
     Base forms: the softmax scores a_lt of Eq. 2, after the refresh of the keys. Light forms: the
-    weight that v_t has in o_l when Eq. 3 is unrolled, ``sigmoid(s_tt)`` times the lambdas and
-    gates of the layers t + 1 ... l; E and the norms, which are no factors, are left out.
+    weight that v_t has in o_l when Eq. 3 is unrolled: ``sigmoid(s_tt)`` times the lambdas and gates
+    of the layers t + 1 ... l and the scales gamma / sigma of the BNs of the layers t ... l - 1,
+    through which o goes into the next layer's shortcut. What is no factor of a channel is left
+    out: E, which is added, and the norms of vision transformers.
 
     Args:
         model (nn.Module): A network, in eval mode.
@@ -81,8 +84,17 @@ def watch_light(module: MRLALight, rows: List[Tensor]) -> None:
         result = original(index, *args)
         score, decay, gate, _ = (None if f is None else f.detach().float().cpu() for f in result[0])
         carried = decay if gate is None else decay * gate[:, None]
+        carried = carried * scale_of(module.norms[index - 1]) if index else carried
         past = [rows[-1] * carried] if index else []
         rows.append(torch.cat([*past, score[:, None]], 1))
         return result
 
     module.factors = factors
+
+
+def scale_of(norm: nn.Module) -> Tensor:
+    """What a norm in eval mode multiplies each channel by, (C, ), or 1 for those that do not."""
+    if not isinstance(norm, _BatchNorm):
+        return torch.ones(1)
+    scale = (norm.running_var + norm.eps).rsqrt()
+    return (scale if norm.weight is None else norm.weight * scale).detach().float().cpu()

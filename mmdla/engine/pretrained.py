@@ -122,7 +122,8 @@ def missing_start(filename: str, zero: bool) -> UserError:
         zero (bool): Whether the backbone can start as a plain ResNet.
     """
     ways = [
-        'pretrain it with the classification config of this backbone (configs/*_in1k.py) and write '
+        'pretrain it with the classification config of this backbone (configs/*_in1k.py, '
+        'configs/comparison/*_in1k.py) and write '
         f'it with tools/convert/extract_backbone.py CLASSIFIER {filename}',
         'name another file with --cfg-options model.backbone.init_cfg.checkpoint=FILE'
     ]
@@ -225,7 +226,7 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
             hint = 'it is in a released layout: convert it with tools/convert/released_to_mmdla.py'
         elif plain and not mismatches(ordinary, given):
             hint = ('it is an ordinary ResNet of this depth: set attention_init=\'zero\' in the '
-                    'backbone to start from it' if zero else
+                    'backbone to start from it' if zero and attention_init != 'zero' else
                     'it is of the plain network, without the attention of this backbone')
         size = getattr(backbone, 'depth', None) or backbone.arch
         raise UserError(f'checkpoint {filename} does not fit {type(backbone).__name__}-{size}, '

@@ -44,9 +44,12 @@ def add_relu(branch: Tensor, shortcut: Tensor) -> Tensor:
 
 
 def own(branch: Tensor) -> Tensor:
-    """The tensor to overwrite: a copy of what autograd lets nobody overwrite."""
+    """The tensor to overwrite: a copy of what autograd lets nobody overwrite.
+
+    That is also the output of tanh, sigmoid, ReLU, ... at a block's end, which their gradients read.
+    """
     protected = branch._is_view() or (branch.is_leaf and branch.requires_grad)
-    return branch.clone() if protected else branch
+    return branch.clone() if protected or hasattr(branch.grad_fn, '_saved_result') else branch
 
 
 def global_average(x: Tensor) -> Tensor:

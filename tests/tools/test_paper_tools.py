@@ -138,19 +138,26 @@ def test_half_a_digit_may_go_either_way(tool):
     assert tool['rounds_to'](Decimal('25813872') * tool['UNIT'], '27.1')
 
 
-def work_dir(root, name, depth, values, metric='accuracy/top1'):
+def work_dir(root, name, depth, values, config=None, metric='accuracy/top1'):
+    """A run of two epochs as mmengine leaves it, broken off in the middle of a line."""
     folder = root / name
     (folder / '1' / 'vis_data').mkdir(parents=True)
-    config = folder / f'{name.partition("_seed")[0]}.py'
-    config.write_text(f'model = dict(backbone=dict(depth={depth}))')
+    if config is None:
+        config = Config(dict(model=dict(type='ImageClassifier', backbone=dict(depth=depth))))
+    config.merge_from_dict({'train_cfg.max_epochs': 2})
+    config.dump(folder / f'{name.partition("_seed")[0]}.py')
     lines = [{metric: value, 'step': epoch + 1} for epoch, value in enumerate(values)]
-    (folder / '1' / 'vis_data' / 'scalars.json').write_text('\n'.join(map(json.dumps, lines)))
+    text = '\n'.join([*map(json.dumps, lines), '{"loss": 1'])
+    (folder / '1' / 'vis_data' / 'scalars.json').write_text(text)
 
 
 def test_compare_paper_fills_in_runs(tmp_path):
     name = 'dla_l110_released_b128_cifar100'
-    for seed, last in enumerate((76.0, 77.0)):
-        work_dir(tmp_path, f'{name}_seed{seed}', 110, [1.0, last])
+    config = Config.fromfile(CONFIGS / 'cifar' / f'{name}.py')
+    for seed, values in enumerate(([1.0, 76.0], [1.0, 77.0], [1.0])):
+        work_dir(tmp_path, f'{name}_seed{seed}', 110, values, config.copy())
+    config.model.backbone.context_unit.gates = 'joint'
+    work_dir(tmp_path, f'{name}_seed3', 110, [1.0, 70.0], config)
     out = tmp_path / 'tables.md'
     done = call('compare_paper.py', '--table', 4, '--runs', tmp_path, '--markdown', out)
     assert done.returncode == 0, done.stderr
@@ -160,6 +167,8 @@ def test_compare_paper_fills_in_runs(tmp_path):
     assert dsu[2:4] == ['1,414,668', '1.39'] and 'count with 10 classes (1.39)' in dsu[4]
     assert dsu[-1].startswith('76.50 ± 0.71 (2)')
     assert out.read_text() in done.stdout
+    assert f'{name}_seed2 is left out: it is at epoch 1 of 2.' in done.stdout
+    assert f'{name}_seed3 is left out: its network is not that of configs/cifar/{name}.py' in done.stdout
 
 
 def test_compare_paper_refuses(fails, tmp_path):
@@ -171,19 +180,22 @@ def test_plot_depth(tmp_path):
     for depth, values in ((20, (70.0, 71.0)), (56, (75.0, ))):
         for seed, value in enumerate(values):
             work_dir(tmp_path, f'dla_l{depth}_b128_cifar100_seed{seed}', depth, [1.0, value])
-    work_dir(tmp_path, 'se20_b128_cifar100', 20, [66.0])
+    work_dir(tmp_path, 'se20_b128_cifar100', 20, [50.0, 66.0])
+    work_dir(tmp_path, 'se56_b128_cifar100', 56, [50.0])
     picture, numbers = tmp_path / 'depth.png', tmp_path / 'depth.json'
     done = call('plot_depth.py', tmp_path, '--out', picture, '--json', numbers)
     assert done.returncode == 0, done.stderr
     assert json.loads(numbers.read_text()) == {
         'dla_l_b128_cifar100': {'20': [70.0, 71.0], '56': [75.0]}, 'se_b128_cifar100': {'20': [66.0]}}
     assert '| dla_l_b128_cifar100 | 20 | 2 | 70.50 | 0.71 |' in done.stdout
+    assert 'se56_b128_cifar100 is left out: it is at epoch 1 of 2.' in done.stdout
     assert picture.stat().st_size > 5000
 
 
 def test_plot_depth_of_no_runs(fails, tmp_path):
     fails('no run with accuracy/top1', 'plot_depth.py', tmp_path, '--out', tmp_path / 'x.png')
     assert not (tmp_path / 'x.png').exists()
+    fails('folder of', 'plot_depth.py', tmp_path, '--out', tmp_path / 'nowhere' / 'x.png')
 
 
 def recorded(model, images):
@@ -219,9 +231,12 @@ def test_maps_of_groups_of_transformer_blocks():
 
 @pytest.mark.parametrize('cls', [MRLAResNet, DLAResNet])
 def test_maps_of_the_light_forms_unroll_eq_3(cls):
-    """o_l summed over the map, of values that are one channel mean each."""
+    """o_l of values of one number a channel, with each BN's scale on the way to the next layer."""
     model = cls(34, base_channels=32, stem_channels=32).double().eval()
     attention, seen = model.layer3.attention, []
+    for norm in attention.norms:
+        torch.nn.init.normal_(norm.weight)
+        torch.nn.init.uniform_(norm.running_var, 0.5, 2)
     factors = attention.factors
 
     def watched(*args):
@@ -234,6 +249,9 @@ def test_maps_of_the_light_forms_unroll_eq_3(cls):
     values = torch.randn(6, 128).double()
     o = torch.zeros(128).double()
     for layer, (score, decay, gate, _) in enumerate(seen):
+        if layer:
+            norm = attention.norms[layer - 1]
+            o = o * norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
         o = decay * o * (1 if gate is None else gate[0]) + score[0] * values[layer]
         unrolled = (maps[layer] * values).sum(0)
         torch.testing.assert_close(unrolled, o, rtol=1e-5, atol=1e-6)

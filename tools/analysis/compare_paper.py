@@ -6,10 +6,11 @@
 
 Builds every row's config (paper_tables.yml), counts its parameters and FLOPs (see get_flops.py) and
 says whether the printed count is that count, or why not. With --runs, the last validation of each
-work dir DIR/NAME and DIR/NAME_seed0, DIR/NAME_seed1, ... is filled in, NAME being the config's: the
-mean, and the standard deviation of several.
+finished run in DIR/NAME and DIR/NAME_seed0, DIR/NAME_seed1, ... is filled in, NAME being the
+config's: the mean, and the standard deviation of several.
 """
 import argparse
+import json
 from concurrent.futures import ProcessPoolExecutor
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from functools import partial
@@ -20,10 +21,11 @@ from typing import Dict, List, NamedTuple, Optional
 
 import torch
 import yaml
+from mmengine.config import Config
 
 from mmdla.engine import cli
 from mmdla.engine.complexity import Complexity, complexity, usual_shape
-from mmdla.engine.work_dir import last_validation
+from mmdla.engine.work_dir import finished_run
 from mmdla.errors import UserError
 
 HERE = Path(__file__)
@@ -57,26 +59,21 @@ class Count(NamedTuple):
     """A config to be counted."""
 
     config: str
-    options: str
     flops: bool
 
 
 def count(task: Count) -> Complexity:
     torch.set_num_threads(1)
-    options = yaml.safe_load(task.options)
-    cfg = cli.read_config(str(CONFIGS / task.config), options)
+    cfg = cli.read_config(str(CONFIGS / task.config))
     return complexity(cfg, usual_shape(cfg) if task.flops else None)
-
-
-def task_of(row: dict, flops: bool) -> Count:
-    return Count(row['config'], yaml.safe_dump(row.get('options', {})), flops)
 
 
 def count_all(tables: List[dict]) -> Dict[Count, Complexity]:
     """Every config once, in as many processes as there are CPU cores."""
-    tasks = {task_of(row, table['flops']): None for table in tables for row in table['rows']}
-    tasks.update({Count(row['other'], '{}', False): None
-                  for table in tables for row in table['rows'] if 'other' in row})
+    rows = [(row, table['flops']) for table in tables for row in table['rows']]
+    tasks = [Count(row['config'], flops) for row, flops in rows]
+    tasks += [Count(row['other'], False) for row, _ in rows if 'other' in row]
+    tasks = list(dict.fromkeys(tasks))
     with ProcessPoolExecutor(mp_context=get_context('spawn')) as pool:
         return dict(zip(tasks, pool.map(count, tasks)))
 
@@ -104,15 +101,29 @@ def verdict(row: dict, counted: Complexity, other: Optional[Complexity], reasons
     return f'match; {reason}'
 
 
+def beside(printed: Optional[str], flops: int) -> str:
+    """Printed FLOPs in billions, and how far ours are from them."""
+    return f'{printed} (ours {flops / 1e7 / float(printed) - 100:+.1f} %)' if printed else ''
+
+
+def network(config: Config) -> dict:
+    """What makes the network of a config."""
+    backbone = {key: value for key, value in config.model.backbone.items() if key != 'init_cfg'}
+    return json.loads(json.dumps([config.model.type, backbone], default=str))
+
+
 def reached(runs: Optional[str], row: dict, metric: str) -> str:
     """Mean and standard deviation of a metric over a row's work dirs, in per cent."""
     if not runs:
         return ''
-    name = row.get('run', Path(row['config']).stem)
-    folders = [Path(runs) / name, *sorted(Path(runs).glob(f'{name}_seed*'))]
+    name, values = Path(row['config']).stem, []
     key, scale = METRICS[metric]
-    values = [value * scale for value in (last_validation(str(f), key) for f in folders)
-              if value is not None]
+    for folder in (Path(runs) / name, *sorted(Path(runs).glob(f'{name}_seed*'))):
+        run = finished_run(str(folder), key)
+        if run and network(run.config) != network(cli.read_config(str(CONFIGS / row['config']))):
+            print(f'note: {folder} is left out: its network is not that of configs/{row["config"]}.')
+        elif run:
+            values.append(run.value * scale)
     if len(values) < 2:
         return f'{values[0]:.2f}' if values else ''
     return f'{mean(values):.2f} ± {stdev(values):.2f} ({len(values)})'
@@ -129,15 +140,14 @@ def markdown(table: dict, counts: Dict[Count, Complexity], reasons: dict, runs: 
         header += [f'{metric}, paper', f'{metric}, yours']
     lines = [header, ['---'] * len(header)]
     for row in table['rows']:
-        counted = counts[task_of(row, table['flops'])]
-        other = counts[Count(row['other'], '{}', False)] if 'other' in row else None
+        counted = counts[Count(row['config'], table['flops'])]
+        other = counts[Count(row['other'], False)] if 'other' in row else None
         printed = row.get('printed', {})
-        options = ''.join(f' `{key}={value}`' for key, value in row.get('options', {}).items())
-        cells = [row['system'], f'`{row["config"]}`{options}', f'{counted.parameters:,}',
+        cells = [row['system'], f'`{row["config"]}`', f'{counted.parameters:,}',
                  *([f'{counted.trained:,}'] if detection else []), printed.get('params', ''),
                  verdict(row, counted, other, reasons)]
         if table['flops']:
-            cells += [f'{counted.flops / 1e9:.3f}', printed.get('flops', '')]
+            cells += [f'{counted.flops / 1e9:.3f}', beside(printed.get('flops'), counted.flops)]
         for metric in metrics:
             cells += [printed.get(metric, ''), reached(runs, row, metric)]
         lines.append(cells)

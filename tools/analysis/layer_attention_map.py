@@ -3,8 +3,8 @@
     python tools/analysis/layer_attention_map.py CONFIG CHECKPOINT IMAGES [IMAGES ...] --out-dir DIR
 
 IMAGES are pictures or folders of them. Base forms (MRLA-B, DLA-B): the softmax scores, after the
-refresh. Light forms: the weight of each earlier layer's values through the chain of lambdas (and
-gates of DLA); its magnitude is drawn, the mean of |weight| over the channels. Writes
+refresh. Light forms: the weight of each earlier layer's values through the chain of lambdas, gates
+(of DLA) and scales of the BNs; its magnitude is drawn, the mean of |weight| over the channels. Writes
 layer_attention.png and layer_attention.json, averaged over images and heads; with --per-head also
 one picture for each stage, and the heads' numbers.
 """
@@ -32,7 +32,7 @@ def pictures(paths: list) -> list:
     found = []
     for path in map(Path, paths):
         inside = sorted(p for p in path.glob('*') if p.suffix.lower() in PICTURES)
-        if not path.is_file() and not inside:
+        if not inside and not (path.is_file() and path.suffix.lower() in PICTURES):
             raise UserError(f'{path} is no picture and no folder with pictures: check the path.')
         found += inside or [path]
     return [str(path) for path in found]

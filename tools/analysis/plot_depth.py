@@ -5,8 +5,8 @@
 
 Takes work dirs, and every work dir that is directly in a folder. A run's system and depth come from
 the config that it wrote there: cifar/dla_l56_b128_cifar100.py is the system dla_l_b128_cifar100 at
-depth 56. Its accuracy is the last validation's; that of several runs of one config (NAME_seed0,
-NAME_seed1, ...) is drawn as their mean with the standard deviation.
+depth 56. Its accuracy is the last validation's of a finished run; that of several runs of one config
+(NAME_seed0, NAME_seed1, ...) is drawn as their mean with the standard deviation.
 """
 import argparse
 import json
@@ -16,10 +16,9 @@ from statistics import mean, stdev
 from typing import Dict, List
 
 import matplotlib
-from mmengine.config import Config
 
 from mmdla.engine import cli
-from mmdla.engine.work_dir import METRICS, config_of, last_validation
+from mmdla.engine.work_dir import METRICS, finished_run
 from mmdla.errors import UserError
 
 matplotlib.use('Agg')
@@ -28,15 +27,20 @@ Results = Dict[str, Dict[int, List[float]]]
 
 def read(folders: List[str], metric: str) -> Results:
     """The metric of all runs, by system and depth."""
-    results = defaultdict(lambda: defaultdict(list))
+    results, networks = defaultdict(lambda: defaultdict(list)), {}
     for folder in map(Path, folders):
         for work_dir in (folder, *sorted(folder.glob('*/'))):
-            config, value = config_of(work_dir), last_validation(work_dir, metric)
-            if config is None or value is None:
+            run = finished_run(str(work_dir), metric)
+            depth = run and run.config.model.backbone.get('depth')
+            if depth is None:
                 continue
-            depth = Config.fromfile(config).model.backbone.get('depth')
-            if depth is not None:
-                results[config.stem.replace(str(depth), '', 1)][depth].append(value)
+            system = run.name.replace(str(depth), '', 1)
+            backbone = str({**run.config.model.backbone, 'init_cfg': None})
+            if networks.setdefault((system, depth), backbone) == backbone:
+                results[system][depth].append(run.value)
+            else:
+                print(f'note: {work_dir} is left out: its backbone is not that of the first run of '
+                      f'{run.name}.')
     if not results:
         raise UserError(f'no run with {metric} in {", ".join(folders)}: give work dirs of '
                         'tools/train.py, or the folder that holds them, and --metric if it is another.')
@@ -67,6 +71,9 @@ def main() -> None:
     parser.add_argument('--out', required=True, metavar='FILE.png', help='picture to write')
     parser.add_argument('--json', metavar='FILE.json', help='numbers to write')
     args = parser.parse_args()
+    for out in filter(None, (args.out, args.json)):
+        if not Path(out).parent.is_dir():
+            raise UserError(f'folder of {out} does not exist: make it, or name another file.')
     results = read(args.folders, args.metric)
     plot(results, args.metric, args.out)
     if args.json:

@@ -1,4 +1,5 @@
 """mmpretrain's ResNet with a layer interaction in every stage."""
+from copy import deepcopy
 from functools import partial
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Type
 
@@ -12,7 +13,7 @@ from mmdla.engine.pretrained import load_backbone
 from mmdla.errors import UserError, choose
 
 from .arguments import meaning, split_init_cfg
-from .plugins import build_layer, plugins_of_stage
+from .plugins import build_layer, meaning_of_plugin, plugins_of_stage
 
 
 class Branch:
@@ -169,7 +170,7 @@ class InteractionResNet(ResNet):
 
     Parameter names of the trunk are torchvision's, those of the interaction of stage i start
     with ``layer{i}.attention``. ``config`` holds what tensors of the same shapes can differ in,
-    the arguments of the interaction and ``style``, with their defaults.
+    the arguments of the interaction and of plugins and ``style``, with their defaults.
 
     Args:
         depth (int): 18, 34, 50, 101 or 152; on the CIFAR trunk any 9n + 2, such as 20, 56, 110.
@@ -177,6 +178,8 @@ class InteractionResNet(ResNet):
         interaction_cfg (dict): Its arguments.
         trunk (str): 'imagenet', or 'cifar': three stages of n bottleneck blocks with 64, 128 and
             256 channels behind a 3x3 convolution, for 32x32 images.
+        plugins (Sequence[dict], optional): Attention inside the blocks, see
+            :mod:`mmdla.models.backbones.plugins`.
         init_cfg (dict | list[dict], optional): As in mmpretrain, but
             ``dict(type='Pretrained', checkpoint=...)`` is strict, see
             :func:`mmdla.engine.pretrained.load_backbone`.
@@ -205,12 +208,12 @@ class InteractionResNet(ResNet):
                  interaction: Type[nn.Module],
                  interaction_cfg: dict,
                  trunk: str = 'imagenet',
-                 plugins: Sequence[dict] = (),
+                 plugins: Optional[Sequence[dict]] = None,
                  init_cfg: Optional[dict] = None,
                  **kwargs) -> None:
         kwargs = {**choose('trunk', trunk, self.trunks), **kwargs}
         self.trunk = trunk
-        self.plugins = plugins
+        self.plugins, self.plugins_config = plugins or (), []
         if trunk == 'cifar':
             self.arch_settings = cifar_arch(depth)
         choose('depth', depth, self.arch_settings)
@@ -220,6 +223,10 @@ class InteractionResNet(ResNet):
             kwargs['init_cfg'] = random_init
         super().__init__(depth, **kwargs)
         self.config = dict(style=self.style, **meaning(interaction, interaction_cfg))
+        if self.plugins:
+            self.config['plugins'] = [
+                [(position, meaning_of_plugin(cfg), blocks) for position, cfg, blocks in stage]
+                for stage in self.plugins_config]
 
     def _make_stem_layer(self, in_channels: int, stem_channels: int) -> None:
         super()._make_stem_layer(in_channels, stem_channels)
@@ -233,7 +240,9 @@ class InteractionResNet(ResNet):
     def make_res_layer(self, **kwargs) -> Stage:
         interaction = partial(self.interaction, norm_cfg=kwargs['norm_cfg'])
         stage = Stage(interaction=interaction, **kwargs)
-        for position, cfg, blocks in plugins_of_stage(self.plugins, len(self.res_layers), len(stage)):
+        here = list(plugins_of_stage(self.plugins, len(self.res_layers), len(stage)))
+        self.plugins_config.append(here)
+        for position, cfg, blocks in here:
             for index in blocks:
                 stage[index].add_plugin(position, cfg)
         return stage
@@ -265,11 +274,10 @@ class InteractionResNet(ResNet):
     def init_weights(self) -> None:
         if self.is_init:
             return
+        starts = [(layer, deepcopy(layer.state_dict())) for layer in self.plugin_layers().values()]
         super().init_weights()
-        for layer in self.plugin_layers().values():
-            own_start = getattr(layer, 'init_weights', getattr(layer, 'reset_parameters', None))
-            if own_start:
-                own_start()
+        for layer, start in starts:  # plugins start as they are built, not as the trunk does
+            layer.load_state_dict(start)
         self.init_interactions()
         for cfg in self.pretrained:
             load_backbone(self, cfg['checkpoint'], cfg.get('prefix'))

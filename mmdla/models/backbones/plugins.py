@@ -23,6 +23,9 @@ of which mmdet's ResNet knows the first three:
 from typing import Callable, Iterator, List, Sequence, Tuple
 
 from mmdla.errors import UserError, choose
+from mmdla.registry import MODELS
+
+from .arguments import defaults
 
 KEYS = ('cfg', 'position', 'stages', 'blocks', 'per_stage')
 POSITIONS = {
@@ -45,16 +48,22 @@ def plugins_of_stage(plugins: Sequence[dict], stage: int,
     Raises:
         UserError: For an unknown key or position, or where stage or block are not there.
     """
+    if not isinstance(plugins, (list, tuple)):
+        raise UserError(f'plugins is a list of dicts; got {plugins!r}.')
     for plugin in plugins:
-        if 'cfg' not in plugin or not set(plugin) <= set(KEYS) or {'stages', 'blocks'} <= set(plugin):
-            raise UserError(f'a plugin has cfg and may have position, per_stage, and stages or blocks; '
-                            f'got {dict(plugin)}.')
+        if (not isinstance(plugin, dict) or not isinstance(plugin.get('cfg'), dict)
+                or not set(plugin) <= set(KEYS) or {'stages', 'blocks'} <= set(plugin)):
+            raise UserError('a plugin is a dict with cfg, a dict, and may have position, per_stage, and '
+                            f'stages or blocks; got {plugin!r}.')
         position = choose('position', plugin.get('position', 'after_branch'), POSITIONS)
         every = {'stages': plugin.get('stages'), 'blocks': plugin.get('blocks'),
                  **plugin.get('per_stage', {})}
         here = {name: of_stage(name, values, stage) for name, values in every.items()
                 if values is not None}
         blocks = here.pop('blocks', range(num_blocks) if here.pop('stages', True) else ())
+        if isinstance(blocks, int):
+            raise UserError('blocks of a plugin holds the indices of each stage, as in ((), (1, ), (), '
+                            f'()); got {plugin["blocks"]!r}.')
         if not all(-num_blocks <= index < num_blocks for index in blocks):
             raise UserError(f'blocks={tuple(blocks)} of stage {stage} do not exist in a stage of '
                             f'{num_blocks} blocks: choose another depth or other blocks.')
@@ -66,8 +75,8 @@ def build_layer(build: Callable, cfg: dict, *args, **kwargs):
     try:
         return build(cfg, *args, **kwargs)
     except KeyError as error:
-        raise UserError(f'there is no layer {cfg.get("type")} for a plugin ({error}): check the name '
-                        'and that its module is imported.'.replace('\n', ' ')) from error
+        raise UserError(f'there is no layer {cfg.get("type")!r} for a plugin: check the name (those of '
+                        'this package begin with mmdla.) and that its module is imported.') from error
     except TypeError as error:
         raise UserError(f'the layer {cfg["type"]} does not take these arguments ({error}): see its '
                         'documentation, and that the plugin\'s position is the layer\'s.') from error
@@ -75,7 +84,13 @@ def build_layer(build: Callable, cfg: dict, *args, **kwargs):
 
 def of_stage(name: str, values: Sequence, stage: int):
     """``values[stage]``, or one sentence."""
-    if len(values) <= stage:
+    if not isinstance(values, (list, tuple)) or len(values) <= stage:
         raise UserError(f'{name}={values!r} of a plugin has no value for stage {stage}: give one '
                         'for each stage.')
     return values[stage]
+
+
+def meaning_of_plugin(cfg: dict) -> dict:
+    """A layer's config with its defaults, without norm_cfg, which tasks choose each for itself."""
+    layer = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
+    return {name: value for name, value in {**defaults(layer), **cfg}.items() if name != 'norm_cfg'}

@@ -30,7 +30,7 @@ class AAConv2d(nn.Module):
             windows, and its output is enlarged again, bilinearly: less memory at 28x28.
 
     Raises:
-        UserError: If out_channels leave the convolution nothing.
+        UserError: If out_channels leave the convolution nothing, or for a pool below 1.
     """
 
     heads, kappa, upsilon, dim_per_head = 8, 0.2, 0.1, 20
@@ -54,6 +54,8 @@ class AAConv2d(nn.Module):
             raise UserError(f'{out_channels} channels are too few for an attention-augmented '
                             f'convolution, whose {self.heads} heads need {self.dv} of them: leave this '
                             'stage out.')
+        if not isinstance(pool, int) or pool < 1:
+            raise UserError(f'pool of AAConv2d must be a whole number from 1 up; got {pool!r}.')
         self.strides = [s for s in (_pair(stride)[0], pool) if s > 1]
         self.pool = pool
         self.conv = nn.Conv2d(in_channels, out_channels - self.dv, kernel_size, stride, padding,

@@ -2,7 +2,9 @@
 from typing import Sequence
 
 from mmcv.cnn import build_norm_layer
+from mmengine.dist import get_world_size
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from mmdla.errors import UserError
 from mmdla.ops import global_average, per_channel
@@ -50,10 +52,16 @@ class BridgeAttention(nn.Module):
             hidden (Sequence[Tensor]): Maps that led to it, (B, hidden_channels[i], *, *).
         """
         norm = self.squeezes[-1][1]
-        if isinstance(norm, nn.BatchNorm1d) and norm.training and len(u) == 1:
+        if norm.training and len(u) == 1 and alone(norm):
             raise UserError('bridge attention (BA) takes statistics over the images of a batch, and one '
                             'image has none: train with two images or more on a GPU, with '
                             'norm_eval=True from a pretrained backbone, or with '
-                            'norm_cfg=dict(type=\'SyncBN\') in the plugin\'s cfg.')
+                            'norm_cfg=dict(type=\'SyncBN\') in the plugin\'s cfg on several GPUs.')
         squeezed = sum(squeeze(global_average(f)) for squeeze, f in zip(self.squeezes, (*hidden, u)))
         return u * per_channel(self.expand(squeezed.relu()).sigmoid())
+
+
+def alone(norm: nn.Module) -> bool:
+    """Whether a norm takes statistics over the images of this process alone."""
+    shared = isinstance(norm, SyncBatchNorm) and get_world_size() > 1
+    return isinstance(norm, _BatchNorm) and not shared

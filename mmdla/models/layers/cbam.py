@@ -1,7 +1,7 @@
 """Convolutional block attention (CBAM, ECCV 2018)."""
 import torch
 from mmcv.cnn import build_norm_layer
-from mmengine.model import constant_init
+from mmengine.model import constant_init, kaiming_init
 from torch import Tensor, nn
 
 from mmdla.ops import global_average, per_channel
@@ -37,11 +37,9 @@ class CBAM(nn.Module):
             nn.Linear(in_channels, hidden), nn.ReLU(), nn.Linear(hidden, in_channels))
         self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
         self.norm = build_norm_layer(norm_cfg, 1)[1]
-        self.init_weights()
-
-    def init_weights(self) -> None:
         for layer in self.mlp[::2]:
             nn.init.zeros_(layer.bias)
+        kaiming_init(self.conv)
         constant_init(self.norm, 0)
 
     def forward(self, u: Tensor) -> Tensor:

@@ -28,10 +28,8 @@ class SE(SELayer):
 
     def __init__(self, in_channels: int, reduction: int = 16) -> None:
         super().__init__(in_channels, bottleneck(in_channels, reduction), bias=False)
-
-    def init_weights(self) -> None:
         for layer in (self.conv1, self.conv2):
-            layer.conv.reset_parameters()
+            layer.conv.reset_parameters()  # starts as nn.Linear does
 
 
 @MODELS.register_module()
@@ -51,8 +49,8 @@ class ECA(nn.Module):
         super().__init__()
         if kernel_size == 'auto':
             kernel_size = automatic_kernel_size(in_channels)
-        if not isinstance(kernel_size, int) or kernel_size % 2 == 0:
-            raise UserError(f'kernel_size of ECA must be an odd number or \'auto\'; got {kernel_size!r} '
+        if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
+            raise UserError(f'kernel_size of ECA must be an odd width or \'auto\'; got {kernel_size!r} '
                             '(one for each stage: per_stage=dict(kernel_size=(3, 3, 5, 7))).')
         self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
 

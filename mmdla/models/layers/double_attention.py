@@ -32,9 +32,6 @@ class DoubleAttention(nn.Module):
             nn.Conv2d(in_channels, channels, 1, bias=False) for _ in range(3))
         self.out = nn.Conv2d(channels, in_channels, 1, bias=False)
         self.norm = build_norm_layer(norm_cfg, in_channels)[1]
-        self.init_weights()
-
-    def init_weights(self) -> None:
         constant_init(self.norm, 0)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class RLA(Residual):
         hidden_channels (int): k.
         stride (int): Of the stage's first block.
         last (bool): Whether nobody reads the h after the stage's last layer: it is not computed
-            then, and that layer's norm is not trained.
+            then, and what serves it alone, that layer's norm, is not trained.
     """
 
     def __init__(self, channels: int, num_layers: int, norm_cfg: dict, hidden_channels: int,
@@ -38,6 +38,8 @@ class RLA(Residual):
         self.unread = num_layers - 1 if last else None
         if last:
             self.norms[-1].requires_grad_(False)
+        if last and num_layers == 1:
+            self.requires_grad_(False)
 
     def read(self, x: Tensor, h: Tensor) -> Tensor:
         return torch.cat([x, h], 1)

@@ -62,6 +62,24 @@ def test_a_channel_attention_is_a_class_and_a_config_line():
     assert torch.equal(doubled, 2 * branch) and torch.equal(same, shortcut)
 
 
+@pytest.mark.parametrize('end', [torch.tanh, torch.relu, torch.sigmoid, torch.exp,
+                                 lambda u: u.softmax(1), lambda u: u], ids=str)
+def test_a_plugin_may_end_in_anything(end):
+    """The block's sum works in place, unless the gradient reads the plugin's output."""
+    class End(nn.Module):
+        def __init__(self, in_channels):
+            super().__init__()
+
+        def forward(self, u):
+            return end(u)
+
+    for cls in (PlainResNet, DLAResNet):
+        kwargs = dict(base_channels=32, stem_channels=32, plugins=[dict(cfg=dict(type=End))])
+        model = randomize(cls(18, **kwargs)).layer1
+        x = torch.randn(2, 32, 5, 5).double()
+        torch.autograd.gradcheck(model, x.requires_grad_(), fast_mode=True)
+
+
 def test_blocks_count_from_the_end():
     nl = [dict(cfg=dict(type='NonLocal2d'), position='after_block', blocks=((), (1, ), (-2, ), ()))]
     for depth, last_but_one in ((50, 4), (101, 21)):
@@ -100,15 +118,20 @@ def test_layer_depths_for_layerwise_learning_rates():
 
 
 @pytest.mark.parametrize('plugins, words', [
-    ([dict(type='mmdla.SE')], 'a plugin has cfg and may have'),
+    ([dict(type='mmdla.SE')], 'a plugin is a dict with cfg'),
     ([dict(cfg=dict(type='mmdla.SE'), stages=(True, ) * 4, blocks=((), ) * 4)], 'stages or blocks'),
     ([dict(cfg=dict(type='mmdla.SE'), position='after_conv1')], 'position must be one of'),
     ([dict(cfg=dict(type='mmdla.SE'), stages=(True, ))], r'stages=\(True,\) of a plugin has no value'),
     ([dict(cfg=dict(type='mmdla.ECA'), per_stage=dict(kernel_size=(3, 5)))], 'has no value for stage 2'),
     ([dict(cfg=dict(type='mmdla.SE'), blocks=((), (3, ), (), ()))], 'do not exist in a stage of 2'),
-    ([dict(cfg=dict(type='mmdla.Nonsense'))], 'no layer mmdla.Nonsense'),
+    ([dict(cfg=dict(type='mmdla.Nonsense'))], "no layer 'mmdla.Nonsense'"),
     ([dict(cfg=dict(type='mmdla.SE', ratio=4))], 'SE does not take these arguments'),
     ([dict(cfg=dict(type='mmdla.AAConv2d', size=7))], 'AAConv2d does not take these arguments'),
+    (dict(cfg=dict(type='mmdla.SE')), 'plugins is a list of dicts'),
+    ([dict(cfg='mmdla.SE')], 'cfg, a dict'),
+    ([dict(cfg=dict(type='mmdla.SE'), stages=True)], 'stages=True of a plugin has no value'),
+    ([dict(cfg=dict(type='mmdla.SE'), blocks=(1, 1, 1, 1))], 'holds the indices of each stage'),
+    ([dict(cfg=dict(type='SE'))], 'those of this package begin with mmdla'),
 ])
 def test_refused(plugins, words):
     with pytest.raises(UserError, match=words):
@@ -151,6 +174,25 @@ def test_a_trained_plugin_is_loaded_whole(tmp_path):
     torch.save(parts, tmp_path / 'start.pth')
     with pytest.raises(UserError, match='1 missing'):
         PlainResNet(18, plugins=GC, init_cfg=model.pretrained).init_weights()
+
+
+def test_a_plugin_of_another_meaning_is_refused(tmp_path):
+    trained = [dict(cfg=dict(type='mmdla.SE'), position='after_block')]
+    path = tmp_path / 'start.pth'
+    torch.save(dict(meta=dict(backbone=dict(type='mmdla.ResNet', depth=18, plugins=trained)),
+                    state_dict=PlainResNet(18, plugins=trained).state_dict()), path)
+    start = dict(type='Pretrained', checkpoint=str(path))
+    PlainResNet(18, plugins=[dict(cfg=dict(type='mmdla.SE', reduction=16), position='after_block')],
+                init_cfg=start).init_weights()
+    with pytest.raises(UserError, match='was trained with plugins='):
+        PlainResNet(18, plugins=[dict(cfg=dict(type='mmdla.SE'))], init_cfg=start).init_weights()
+
+
+def test_a_plugin_keeps_its_own_start():
+    plugin = dict(type='NonLocal2d', zeros_init=False, std=0.1)
+    model = PlainResNet(18, plugins=[dict(cfg=plugin, position='after_block')])
+    model.init_weights()
+    assert abs(model.layer4[0].nonlocal_block.conv_out.conv.weight.std() - 0.1) < 0.01
 
 
 def test_a_gate_does_not_start_from_a_plain_resnet(tmp_path):

@@ -99,6 +99,12 @@ def test_rla_carries_its_hidden_map_through_all_stages():
     assert model.feat_dim == expected.shape[1]
 
 
+def test_rla_with_one_block_a_stage_trains_all_that_it_trains():
+    model = RLAResNet(11, hidden_channels=4, trunk='cifar')
+    model(torch.randn(2, 3, 32, 32))[0].mean().backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
 def test_rla_leaves_out_what_nobody_reads():
     model = RLAResNet(18, 4, base_channels=8, stem_channels=8, out_indices=(0, 1, 2, 3))
     assert [n for n, p in model.named_parameters() if not p.requires_grad] == [
@@ -179,12 +185,15 @@ def test_bridge_attention_of_one_image():
     with pytest.raises(UserError, match='one image has none: train with two images'):
         model.train()(image)
     assert model.eval()(image)[0].isfinite().all()
+    synced = dict(type='mmdla.BridgeAttention', norm_cfg=dict(type='SyncBN'))
+    with pytest.raises(UserError, match='on several GPUs'):
+        PlainResNet(18, base_channels=16, plugins=[dict(cfg=synced, position='bridge')])(image)
     frozen = PlainResNet(18, base_channels=16, norm_eval=True, plugins=model.plugins).train()
     assert frozen(image)[0].requires_grad
 
 
 @pytest.mark.parametrize('layer, words', [
-    (lambda: ECA(16, kernel_size=4), 'must be an odd number'),
+    (lambda: ECA(16, kernel_size=4), 'must be an odd width'),
     (lambda: ECA(16, kernel_size=(3, 3, 5, 7)), 'per_stage=dict'),
     (lambda: SE(8, reduction=16), 'leaves no hidden channel'),
     (lambda: CBAM(8), 'leaves no hidden channel'),
