@@ -5,7 +5,7 @@ import torch.distributed as dist
 from mmengine.device import get_device
 from mmengine.dist import is_distributed
 from mmengine.logging import MMLogger
-from mmengine.model import MMDistributedDataParallel
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
@@ -25,7 +25,8 @@ class Runner(MMEngineRunner):
     """Differs from mmengine's in two things.
 
     The environment report, the whole config and the list of hooks go to the log file only. And
-    where there is no GPU, several processes train together on CPUs (gloo).
+    where there is no GPU, several processes train together on CPUs (gloo), with BN for SyncBN,
+    which CPUs do not have.
     """
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
@@ -45,6 +46,7 @@ class Runner(MMEngineRunner):
 
     def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
         if self.distributed and get_device() == 'cpu' and model_wrapper_cfg is None:
+            model = revert_sync_batchnorm(model)
             return MMDistributedDataParallel(
                 module=model,
                 broadcast_buffers=False,
