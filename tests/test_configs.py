@@ -69,6 +69,7 @@ BACKBONES = [
     (PlainResNet, dict(), 25_557_032, 44_549_160),
     (MRLAResNet, dict(), 25_738_452, 44_939_646),
     (MRLAResNet, dict(variant='base', deep_stem=True), 25_742_580, 44_926_366),
+    (DIAResNet, dict(), 28_358_052, 47_350_180),
     (DLAResNet, dict(), 27_169_492, 46_370_686),
     (DLAResNet, dict(excite=False), 27_134_932, 46_336_126),
     (DLAResNet, dict(context_unit=SPLIT_20), 28_012_368, 47_213_562),

@@ -10,14 +10,16 @@ def test_a_config_needs_only_the_scope():
     subprocess.run([sys.executable, '-c', code], check=True)
 
 
-def test_a_contract_suite_covers_every_registered_backbone():
+def test_a_contract_suite_covers_every_registered_backbone_and_plugin():
     from models.backbones import test_layer_attention_resnet, test_layer_attention_vit
 
     from mmdla import models
     from mmdla.registry import MODELS
-    covered = {config['type'].removeprefix('mmdla.')
-               for suite in (test_layer_attention_resnet, test_layer_attention_vit)
-               for config in suite.VARIANTS.values()}
+    configs = [config for suite in (test_layer_attention_resnet, test_layer_attention_vit)
+               for config in suite.VARIANTS.values()]
+    configs += [plugin['cfg'] for config in configs for plugin in config.get('plugins', ())
+                if plugin['cfg']['type'].startswith('mmdla.')]
+    covered = {config['type'].removeprefix('mmdla.') for config in configs}
     assert covered == set(MODELS.module_dict) - {'CIFARDataPreprocessor'}
     for cls in (models.DLAResNet, models.MRLAResNet):
         tested = {config.get('variant', 'light')
