@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from mmdet.registry import DATASETS
 from mmdet.registry import MODELS as DETECTORS
 from mmengine.config import Config
@@ -55,12 +56,15 @@ def test_train_and_test_at_full_size(kind, ap, coco_root, tmp_path):
     assert json.loads((tmp_path / 'metrics.json').read_text())
 
 
-@pytest.mark.parametrize('name', sorted(
-    path.stem for path in Path('configs/comparison').glob('*_coco.py')))
-def test_steps_of_the_comparison_systems(name, coco_root, monkeypatch):
+TABLES = yaml.safe_load(Path('tools/analysis/paper_tables.yml').read_text())['tables']
+
+
+@pytest.mark.parametrize('name', [
+    row['config'] for table in TABLES if table['table'] == 3 for row in table['rows']])
+def test_steps_of_every_row_of_table_3(name, coco_root, monkeypatch):
     """Two steps on two images, at 320 pixels to save time."""
     monkeypatch.setenv('COCO_ROOT', str(coco_root))
-    cfg = Config.fromfile(f'configs/comparison/{name}.py')
+    cfg = Config.fromfile(f'configs/{name}')
     data = cfg.train_dataloader.dataset
     data.indices = 4
     next(t for t in data.pipeline if t.type == 'Resize').scale = (533, 320)
