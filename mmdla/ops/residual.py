@@ -49,7 +49,7 @@ def own(branch: Tensor) -> Tensor:
     That is also the output of tanh, sigmoid, ReLU, ... at a block's end, which their gradients read.
     """
     protected = branch._is_view() or (branch.is_leaf and branch.requires_grad)
-    return branch.clone() if protected or hasattr(branch.grad_fn, '_saved_result') else branch
+    return branch.clone() if protected or hasattr(type(branch.grad_fn), '_saved_result') else branch
 
 
 def global_average(x: Tensor) -> Tensor:

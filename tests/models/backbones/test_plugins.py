@@ -73,8 +73,9 @@ def test_a_plugin_may_end_in_anything(end):
         def forward(self, u):
             return end(u)
 
-    for cls in (PlainResNet, DLAResNet):
-        kwargs = dict(base_channels=32, stem_channels=32, plugins=[dict(cfg=dict(type=End))])
+    for cls, with_cp in ((PlainResNet, False), (DLAResNet, False), (DLAResNet, True)):
+        kwargs = dict(base_channels=32, stem_channels=32, with_cp=with_cp,
+                      plugins=[dict(cfg=dict(type=End))])
         model = randomize(cls(18, **kwargs)).layer1
         x = torch.randn(2, 32, 5, 5).double()
         torch.autograd.gradcheck(model, x.requires_grad_(), fast_mode=True)
