@@ -3,7 +3,8 @@
 Each plugin is ``dict(cfg=dict(type=..., ...), position=..., stages=..., blocks=..., per_stage=...)``,
 of which mmdet's ResNet knows the first three:
 
-- ``cfg``: the layer. It is built with ``in_channels`` beside these arguments, see below.
+- ``cfg``: the layer. It is built with ``in_channels`` beside these arguments. Norms inside it are
+  its own ``norm_cfg``'s, not the trunk's.
 - ``position``: where it is put,
 
   - 'after_branch' (default; mmdet's 'after_conv3'): ``u <- layer(u)`` on the residual branch after
