@@ -87,7 +87,7 @@ def alive(model):
     for name, p in model.named_parameters():
         if p.dim() == 1 and name.endswith('weight'):
             nn.init.uniform_(p, 0.5, 1)
-        elif not p.any():
+        elif p.dim() > 1 and not p.any():
             nn.init.normal_(p, std=0.1)
     return model
 
