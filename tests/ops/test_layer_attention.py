@@ -213,10 +213,13 @@ def test_views_and_values_that_autograd_needs():
     view = (branch * 1).view(1, 6, 4, 4)
     ops.residual(view, torch.ones(1, 6, 4, 4), both=True)[0].sum().backward()
     kept = torch.sigmoid(branch)
+    ops.residual(kept, torch.ones(2, 3, 4, 4))[0].sum().backward()
+    read = branch * 1
+    square = read.square()
     with torch.no_grad():
-        ops.residual(kept, torch.ones(2, 3, 4, 4))
+        ops.residual(read, torch.ones(2, 3, 4, 4))
     with pytest.raises(RuntimeError, match='modified by an inplace operation'):
-        kept.sum().backward()
+        square.sum().backward()
 
 
 @needs_kernels
