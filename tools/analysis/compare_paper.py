@@ -46,12 +46,13 @@ FITS = {
 INTRODUCTION = '''# The papers' tables
 
 Written by `python tools/analysis/compare_paper.py {arguments}`; every count is of the named config,
-built here. Columns named "printed" and "paper" are the DLA paper's figures, where we know them for
-certain; an empty cell is a figure that we do not know or that is not there. Columns named "yours"
-are the last validation of your own runs. Parameters in millions; FLOPs, one multiplication with its
-addition, in billions, of one image of 224 x 224 (ImageNet), 32 x 32 (CIFAR) or 800 x 1280 pixels
-(COCO, 1000 proposals) by mmengine's analysis, elementwise products and channel means counted too.
-"Match" means that our count, rounded to the printed digits, is the printed one.
+built here.
+"Printed" and "paper" are the DLA paper's figures, where we know them for certain; an empty
+cell is a figure that we do not know or that is not there. "Yours" is the last validation of your own
+finished runs. Parameters; FLOPs, one multiplication with its addition, in billions, of one image of
+224 x 224 (ImageNet), 32 x 32 (CIFAR) or 800 x 1280 pixels (COCO, 1000 proposals) by mmengine's
+analysis, elementwise products and channel means counted too. "Match" means that our count, rounded to
+the printed digits (millions), is the printed one.
 '''
 
 
@@ -134,8 +135,8 @@ def markdown(table: dict, counts: Dict[Count, Complexity], reasons: dict, runs: 
     detection = table['table'] == 3
     metrics = [m for m in METRICS if any(m in row.get('printed', {}) for row in table['rows'])]
     metrics = metrics or ['top1']
-    header = ['system', 'config', 'parameters', *(['trained'] if detection else []), 'printed',
-              'verdict', *(['FLOPs', 'printed'] if table['flops'] else [])]
+    header = ['system', 'config', 'parameters', *(['trained'] if detection else []),
+              'parameters, printed', 'verdict', *(['FLOPs', 'FLOPs, printed'] if table['flops'] else [])]
     for metric in metrics:
         header += [f'{metric}, paper', f'{metric}, yours']
     lines = [header, ['---'] * len(header)]
