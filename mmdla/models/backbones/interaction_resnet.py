@@ -253,9 +253,9 @@ class InteractionResNet(ResNet):
 
     def plugin_layers(self, *positions: str) -> Dict[str, nn.Module]:
         """Plugins at these positions, by default all, by the names of their modules."""
-        layers = {id(layer) for stage in self.stages for block in stage
-                  for layer in block.plugin_layers(*positions or block.plugins)}
-        return {name: module for name, module in self.named_modules() if id(module) in layers}
+        return {f'{stage}.{index}.{name}': getattr(block, name) for stage in self.res_layers
+                for index, block in enumerate(getattr(self, stage))
+                for position in positions or block.plugins for name in block.plugins[position]}
 
     @torch.no_grad()
     def neutral_plugins(self) -> List[str]:
