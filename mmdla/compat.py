@@ -1,18 +1,23 @@
 """The one place that works around differences between host versions."""
+from contextlib import nullcontext
+
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
 multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
+HISTORY = [
+    HistoryBuffer, getattr, slice, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar,
+    *(type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'int32', 'bool'))
+]
 
 
-def apply() -> None:
-    """Let ``torch.load`` read mmengine's own checkpoints.
+def mmengine_checkpoints():
+    """A context in which ``torch.load`` reads mmengine's own checkpoints.
 
-    Since torch 2.6 it refuses classes that it was not told of, and the original
-    mmengine (0.10.7) does not name those that it writes: its logging history, which OneDL's names.
+    Since torch 2.6 it refuses classes that it was not told of, and the original mmengine (0.10.7)
+    does not name those that it writes: its logging history, which OneDL's names.
     """
-    torch.serialization.add_safe_globals([
-        HistoryBuffer, getattr, slice, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar,
-        *(type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'int32', 'bool'))
-    ])
+    if hasattr(torch.serialization, 'safe_globals'):  # since torch 2.5
+        return torch.serialization.safe_globals(HISTORY)
+    return nullcontext()

@@ -14,9 +14,9 @@ from mmengine.evaluator import DumpResults
 
 from mmdla.engine import cli, preflight
 from mmdla.engine.fuse import FuseHook
-from mmdla.engine.pretrained import check_fit, read_checkpoint
 from mmdla.engine.runner import Runner
 from mmdla.errors import UserError
+from mmdla.pretrained import check_fit, read_checkpoint
 
 
 def parse_args():

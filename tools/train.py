@@ -8,9 +8,9 @@ import torch
 from mmengine.runner import find_latest_checkpoint
 
 from mmdla.engine import cli, preflight
-from mmdla.engine.pretrained import check_fit, read_checkpoint
 from mmdla.engine.runner import Runner
 from mmdla.errors import UserError
+from mmdla.pretrained import check_fit, read_checkpoint
 
 
 def parse_args():

@@ -1,14 +1,16 @@
 """What tools/train.py and tools/test.py share."""
 import argparse
 import os
-import sys
-import warnings
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Optional
 
 from mmengine.config import Config, DictAction
 
-from mmdla.errors import UserError
+from mmdla.errors import UserError, run
+
+__all__ = [
+    'add_options', 'from_launcher', 'load_config', 'parser', 'rank', 'read_config', 'run', 'world_size'
+]
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -73,13 +75,3 @@ def world_size(launcher: str) -> int:
     """Processes that the launcher has started."""
     return from_launcher(
         launcher, 1, pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE')
-
-
-def run(main: Callable[[], None]) -> None:
-    """Call ``main``; print a UserError as one sentence (once a machine) and exit with 1."""
-    os.environ.setdefault('LOCAL_RANK', '0')
-    warnings.filterwarnings('ignore', message='faster_coco_eval')
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f'error: {error}' if os.environ['LOCAL_RANK'] == '0' else 1)

@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from mmdla.datasets import CIFAR
-from mmdla.engine.pretrained import missing_start, some
 from mmdla.errors import UserError
+from mmdla.pretrained import missing_start, some
 
 
 def check(cfg: Config, splits: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
+from mmdla.compat import mmengine_checkpoints
 from mmdla.errors import UserError
 
 FOR_THE_LOG_FILE = (
@@ -43,6 +44,10 @@ class Runner(MMEngineRunner):
                                 'tools/dist_train.sh and tools/dist_test.sh run on CPUs.')
             dist.init_process_group('gloo')
         super().setup_env(env_cfg)
+
+    def load_checkpoint(self, *args, **kwargs) -> dict:
+        with mmengine_checkpoints():
+            return super().load_checkpoint(*args, **kwargs)
 
     def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
         if self.distributed and get_device() == 'cpu' and model_wrapper_cfg is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from mmdla.errors import UserError
+from mmdla.errors import UserError, run
 from mmdla.ops.backend import SOURCE, library
 
 INSTRUCTIONS = dict(
@@ -66,5 +66,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    from mmdla.engine import cli
-    cli.run(main)
+    run(main)

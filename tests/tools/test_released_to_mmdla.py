@@ -13,9 +13,9 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
 from parity import recipe
 
-from mmdla.engine.pretrained import load_backbone
 from mmdla.errors import UserError
 from mmdla.models import DLAResNet, MRLAResNet
+from mmdla.pretrained import load_backbone
 
 HERE = Path(__file__).parent
 SCRIPT = HERE.parents[1] / 'tools' / 'convert' / 'released_to_mmdla.py'

@@ -20,14 +20,14 @@ import torch
 
 import mmdla
 from mmdla.engine import cli
-from mmdla.engine.pretrained import (
+from mmdla.errors import UserError
+from mmdla.pretrained import (
     build_trained,
     mismatches,
     read_checkpoint,
     state_dict_of,
     trained_config,
 )
-from mmdla.errors import UserError
 
 PREFIX = 'backbone.'
 # what a classifier and a detector choose each for itself

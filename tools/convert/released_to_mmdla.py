@@ -18,8 +18,8 @@ from mmpretrain.models import VisionTransformer
 
 import mmdla.models as models
 from mmdla.engine import cli
-from mmdla.engine.pretrained import mismatches, read_state_dict
 from mmdla.errors import UserError
+from mmdla.pretrained import mismatches, read_state_dict
 
 PROJECTION = dict(q='query', k='key', v='value')
 DIRECTION = dict(ih='from_input', hh='from_context')

@@ -9,8 +9,8 @@ from mmcv.cnn import build_conv_layer, build_plugin_layer
 from mmpretrain.models.backbones.resnet import BasicBlock, Bottleneck, ResLayer, ResNet
 from torch import Tensor, nn
 
-from mmdla.engine.pretrained import load_backbone
 from mmdla.errors import UserError, choose
+from mmdla.pretrained import load_backbone
 
 from .arguments import meaning, split_init_cfg
 from .plugins import build_layer, meaning_of_plugin, plugins_of_stage
@@ -182,7 +182,7 @@ class InteractionResNet(ResNet):
             :mod:`mmdla.models.backbones.plugins`.
         init_cfg (dict | list[dict], optional): As in mmpretrain, but
             ``dict(type='Pretrained', checkpoint=...)`` is strict, see
-            :func:`mmdla.engine.pretrained.load_backbone`.
+            :func:`mmdla.pretrained.load_backbone`.
 
     Raises:
         UserError: For an argument that is out of its range.

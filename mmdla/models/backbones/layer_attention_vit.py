@@ -6,7 +6,6 @@ from mmcv.cnn.bricks import DropPath
 from mmpretrain.models.backbones.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from mmdla.engine.pretrained import load_backbone
 from mmdla.errors import UserError, choose
 from mmdla.models.layers.token_interaction import (
     DLALightTokens,
@@ -14,6 +13,7 @@ from mmdla.models.layers.token_interaction import (
     MRLALightTokens,
     patch_map,
 )
+from mmdla.pretrained import load_backbone
 from mmdla.registry import MODELS
 
 from .arguments import meaning, split_init_cfg
@@ -42,7 +42,7 @@ class LayerAttentionVisionTransformer(VisionTransformer):
             construction on; what all blocks share is frozen with the last. Default: -1, none.
         init_cfg (dict | list[dict], optional): As in mmpretrain, but
             ``dict(type='Pretrained', checkpoint=...)`` is strict, see
-            :func:`mmdla.engine.pretrained.load_backbone`.
+            :func:`mmdla.pretrained.load_backbone`.
         **kwargs: Other arguments of mmpretrain's VisionTransformer.
 
     Raises:

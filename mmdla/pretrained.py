@@ -8,8 +8,9 @@ from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from mmdla.engine.literal_config import literal_config
+from mmdla.compat import mmengine_checkpoints
 from mmdla.errors import UserError
+from mmdla.literal_config import literal_config
 from mmdla.registry import MODELS
 
 HEADS = ('fc.', 'head.')
@@ -28,7 +29,8 @@ def read_checkpoint(filename: str):
     if not remote and not os.path.isfile(filename):
         raise UserError(f'checkpoint {filename} does not exist: check the path.')
     try:
-        return CheckpointLoader.load_checkpoint(filename, map_location='cpu')
+        with mmengine_checkpoints():
+            return CheckpointLoader.load_checkpoint(filename, map_location='cpu')
     except Exception as error:
         reason = f'{type(error).__name__}: {error}'.splitlines()[0]
         raise UserError(f'checkpoint {filename} cannot be read ({reason}): check that it is a '

@@ -3,10 +3,10 @@ import torch
 import torchvision
 from mmengine.config import Config
 
-from mmdla.engine.literal_config import literal_config
-from mmdla.engine.pretrained import load_backbone
 from mmdla.errors import UserError
+from mmdla.literal_config import literal_config
 from mmdla.models import DLAResNet, MRLAResNet, PlainResNet
+from mmdla.pretrained import load_backbone
 
 UNIT = dict(type='DSU', reduction=8)
 
@@ -52,7 +52,7 @@ def test_named_prefix(trained, tmp_path):
 
 def test_says_how_many_tensors_matched(trained, tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr('mmdla.engine.pretrained.print_log', lambda text, *args: said.append(text))
+    monkeypatch.setattr('mmdla.pretrained.print_log', lambda text, *args: said.append(text))
     load(save(tmp_path, trained))
     plain = torchvision.models.resnet18().state_dict()
     load(save(tmp_path, plain), attention_init='zero')
