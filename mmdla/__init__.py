@@ -1,6 +1,10 @@
 """Cross-layer attention backbones (DLA, MRLA) for OpenMMLab."""
-from mmdla.ops import mmcv_ext
-from mmdla.version import __version__
+from mmdla import openmp
+
+openmp.spin_briefly()  # before the next line loads torch
+
+from mmdla.ops import mmcv_ext  # noqa: E402
+from mmdla.version import __version__  # noqa: E402
 
 mmcv_ext.register()
 

@@ -30,7 +30,8 @@ def read_checkpoint(filename: str):
         raise UserError(f'checkpoint {filename} does not exist: check the path.')
     try:
         with mmengine_checkpoints():
-            return CheckpointLoader.load_checkpoint(filename, map_location='cpu')
+            return CheckpointLoader.load_checkpoint(
+                filename, map_location='cpu', logger='silent')
     except Exception as error:
         reason = f'{type(error).__name__}: {error}'.splitlines()[0]
         raise UserError(f'checkpoint {filename} cannot be read ({reason}): check that it is a '

@@ -8,14 +8,14 @@ OUT_DIR/vis and, for a detector, OUT_DIR/preds/*.json; prints the classes of a c
 import argparse
 import os
 
-import torch
-from mmengine.config import Config
-
 import mmdla  # noqa: F401 (registers the backbones, and operators before mmdet asks for them)
 from mmdla.engine import cli
 from mmdla.engine.fuse import fuse
 from mmdla.engine.inferencer import build_inferencer
 from mmdla.errors import UserError
+
+import torch
+from mmengine.config import Config
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,59 +1,95 @@
 #!/usr/bin/env bash
-# From a fresh clone to COCO AP on generated data: installs, pretrains a backbone, trains a detector
-# from scratch and from that backbone, tests and draws. PYTHON=/path/to/python uses a ready
-# environment. Run again, it goes on where it was.
+# From a fresh clone to detections on generated images: installs, pretrains a DLA backbone, trains
+# Faster R-CNN from it, tests and draws. Started again, it goes on where it was.
+#
+#     bash tools/quickstart.sh [--compare] [--verbose]
+#
+# --compare also trains the detector from scratch and prints the two side by side. --verbose shows
+# the logs on the console. PYTHON=/path/to/python uses a ready environment.
 set -euo pipefail
+
+COMPARE='' VERBOSE='' PROGRESS=--progress STEPS=7
+for argument in "$@"; do
+    case $argument in
+        --compare) COMPARE=1 STEPS=9 ;;
+        --verbose) VERBOSE=1 PROGRESS='' ;;
+        *)
+            echo 'usage: bash tools/quickstart.sh [--compare] [--verbose]' >&2
+            exit 2
+            ;;
+    esac
+done
 source "$(dirname "$0")/environment.sh"
 
 CLASSIFIER=configs/mini/dla_l18_mini_shapes.py
+DETECTOR=configs/mini/faster_rcnn_dla_l18_mini_pretrained.py
 SCRATCH=configs/mini/faster_rcnn_dla_l18_mini.py
-PRETRAINED=configs/mini/faster_rcnn_dla_l18_mini_pretrained.py
 WORK=work_dirs/quickstart
 
-step() { echo; echo "== $*"; }
-
-train() {  # CONFIG WORK_DIR LAST_EPOCH WHAT
-    if [ -e "$2/epoch_$3.pth" ]; then
-        step "$4: $2/epoch_$3.pth is there"
-    else
-        step "$4"
-        "$PYTHON" tools/train.py "$1" --work-dir "$2" --resume
-    fi
+once() {  # MARKER: whether a step, which made this file at its end, was done before
+    if [ -e "$1" ]; then end 'done before'; else return 1; fi
 }
 
-generate() {  # TOOL FOLDER WHAT
-    if [ -d "$2" ]; then
-        step "$3: $2 is there"
-    else
-        step "$3"
-        "$PYTHON" "$1" "$2"
-    fi
+generate() {  # TOOL FOLDER
+    [ -d "$2" ] || "$PYTHON" "$1" "$2"
 }
 
-generate tools/data/make_mini_coco.py data/mini_coco \
-    "1/8 detection data: 300 images of shapes (10 seconds)"
-generate tools/data/make_mini_shapes.py data/mini_shapes \
-    "2/8 classification data: 2250 images of a shape (5 seconds)"
+data() {
+    generate tools/data/make_mini_coco.py data/mini_coco
+    generate tools/data/make_mini_shapes.py data/mini_shapes
+}
 
-train $CLASSIFIER $WORK/classifier 4 \
-    "3/8 pretraining: a classifier with a DLA-L-18 backbone (about 2 minutes on 2 cores)"
+train() {  # CONFIG NAME
+    once $WORK/"$2"/trained && return
+    visibly "$2" "$PYTHON" tools/train.py "$1" --work-dir $WORK/"$2" --resume $PROGRESS
+    touch $WORK/"$2"/trained
+}
 
-step "4/8 extraction: its backbone becomes the start of a detector"
-"$PYTHON" tools/convert/extract_backbone.py $WORK/classifier/epoch_4.pth \
-    checkpoints/dla_l18_mini_shapes.pth
+evaluate() {  # CONFIG NAME
+    once $WORK/"$2"/metrics.json && return
+    rm -rf $WORK/"$2"/drawn
+    visibly "$2_test" "$PYTHON" tools/test.py "$1" $WORK/"$2"/epoch_6.pth --work-dir $WORK/"$2" \
+        --show-dir $WORK/"$2"/drawn $PROGRESS
+}
 
-train $SCRATCH $WORK 6 \
-    "5/8 training from scratch: Faster R-CNN with this backbone, 6 epochs (8 to 13 minutes on 2 cores)"
-train $PRETRAINED $WORK/pretrained 6 \
-    "6/8 training from the pretrained backbone, otherwise the same (as long)"
+begin 'data: 300 images of shapes with boxes, 2250 of one shape each (10 seconds)'
+if [ -d data/mini_coco ] && [ -d data/mini_shapes ]; then end 'done before'; else quietly data data; end; fi
 
-step "7/8 testing: COCO AP on 60 validation images, drawing each (a minute)"
-rm -rf $WORK/drawn
-"$PYTHON" tools/test.py $SCRATCH $WORK/epoch_6.pth --work-dir $WORK
-"$PYTHON" tools/test.py $PRETRAINED $WORK/pretrained/epoch_6.pth --work-dir $WORK/pretrained \
-    --show-dir $WORK/drawn
+begin 'pretraining: a classifier with a DLA-L-18 backbone, 4 epochs (1 minute)'
+train $CLASSIFIER classifier
 
-step "8/8 picture (ground truth left, detections right) and the two runs"
-"$PYTHON" tools/analysis/picture_grid.py $WORK/drawn $WORK/detections.png
-"$PYTHON" tools/analysis/compare_metrics.py scratch=$WORK/metrics.json \
-    pretrained=$WORK/pretrained/metrics.json
+begin 'extraction: its backbone becomes the start of a detector (5 seconds)'
+if ! once $WORK/classifier/extracted; then
+    quietly extraction "$PYTHON" tools/convert/extract_backbone.py $WORK/classifier/epoch_4.pth \
+        checkpoints/dla_l18_mini_shapes.pth
+    touch $WORK/classifier/extracted
+    end
+fi
+
+begin 'training: Faster R-CNN from this backbone, 6 epochs (3 minutes)'
+train $DETECTOR detector
+
+begin 'test: COCO AP on 60 validation images, drawing each (15 seconds)'
+evaluate $DETECTOR detector
+PICTURE=$WORK/detections.jpg
+[ -e $PICTURE ] || quietly picture "$PYTHON" tools/analysis/picture_grid.py $WORK/detector/drawn $PICTURE
+
+if [ -n "$COMPARE" ]; then
+    begin 'training: the same detector from scratch (3 minutes)'
+    train $SCRATCH scratch
+    begin 'test of it (15 seconds)'
+    evaluate $SCRATCH scratch
+fi
+
+echo
+echo "== done in $(clock $SECONDS)"
+"$PYTHON" tools/analysis/compare_metrics.py pretrained=$WORK/detector/metrics.json \
+    ${COMPARE:+scratch=$WORK/scratch/metrics.json}
+cat <<END
+picture, ground truth left and detections right: $PICTURE
+
+Next (after \`. .venv/bin/activate\`):
+  python tools/inference.py $DETECTOR $WORK/detector/epoch_6.pth YOUR_IMAGE.jpg
+  python tools/train.py configs/custom/faster_rcnn_dla_l50_bccd.py   # a model for a set of your own
+  python tools/analysis/layer_attention_map.py $DETECTOR $WORK/detector/epoch_6.pth data/mini_coco/val2017
+END

@@ -7,16 +7,18 @@ WORK_DIR/results.bbox.json (and results.segm.json).
 """
 import json
 import os
+from contextlib import nullcontext
+
+from mmdla.engine import cli, preflight
+from mmdla.engine.fuse import FuseHook
+from mmdla.engine.progress import progress
+from mmdla.engine.runner import Runner
+from mmdla.errors import UserError
+from mmdla.pretrained import check_fit, read_checkpoint
 
 import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
-
-from mmdla.engine import cli, preflight
-from mmdla.engine.fuse import FuseHook
-from mmdla.engine.runner import Runner
-from mmdla.errors import UserError
-from mmdla.pretrained import check_fit, read_checkpoint
 
 
 def parse_args():
@@ -94,7 +96,8 @@ def main():
         runner.test_evaluator.metrics.append(dump_metric(cfg)(out_file_path=args.out))
     if args.fuse:
         runner.register_hook(FuseHook())
-    metrics = runner.test()
+    with progress(runner) if args.progress else nullcontext():
+        metrics = runner.test()
     if is_main_process():
         os.makedirs(cfg.work_dir, exist_ok=True)
         path = os.path.join(cfg.work_dir, 'metrics.json')

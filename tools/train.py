@@ -3,14 +3,16 @@
     python tools/train.py configs/mini/faster_rcnn_dla_l18_mini.py
 """
 import os
-
-import torch
-from mmengine.runner import find_latest_checkpoint
+from contextlib import nullcontext
 
 from mmdla.engine import cli, preflight
+from mmdla.engine.progress import progress
 from mmdla.engine.runner import Runner
 from mmdla.errors import UserError
 from mmdla.pretrained import check_fit, read_checkpoint
+
+import torch
+from mmengine.runner import find_latest_checkpoint
 
 
 def parse_args():
@@ -84,7 +86,8 @@ def main():
     scale_lr(cfg, args.auto_scale_lr)
     runner = Runner.from_cfg(cfg)
     check_start(runner)
-    runner.train()
+    with progress(runner) if args.progress else nullcontext():
+        runner.train()
 
 
 if __name__ == '__main__':

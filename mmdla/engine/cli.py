@@ -20,6 +20,10 @@ def parser(description: str) -> argparse.ArgumentParser:
     p.add_argument('config', help='config file')
     p.add_argument('--work-dir', help='folder for all output (default: work_dirs/CONFIG_NAME)')
     add_options(p)
+    p.add_argument(
+        '--progress',
+        action='store_true',
+        help='show a progress bar in place of the log, which goes to the log file')
     p.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torch.distributed.launch, which mim uses, passes it; the environment says the same
     p.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)

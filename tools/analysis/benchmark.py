@@ -25,17 +25,17 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Dict, List, Optional
 
-import mmcv
-import mmengine
-import torch
-from torch import Tensor, nn
-
 from mmdla import __version__, ops
 from mmdla.engine import cli
 from mmdla.engine.memory import saved_bytes
 from mmdla.errors import UserError, choose
 from mmdla.models import DIAResNet, DLAResNet, MRLAResNet, PlainResNet
 from mmdla.ops.backend import NAMES, kernels, triton_wanted
+
+import mmcv
+import mmengine
+import torch
+from torch import Tensor, nn
 
 SYSTEMS = dict(
     resnet=(PlainResNet, {}),

@@ -19,14 +19,14 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Dict, List, NamedTuple, Optional
 
-import torch
-import yaml
-from mmengine.config import Config
-
 from mmdla.engine import cli
 from mmdla.engine.complexity import Complexity, complexity, usual_shape
 from mmdla.engine.work_dir import finished_run
 from mmdla.errors import UserError
+
+import torch
+import yaml
+from mmengine.config import Config
 
 HERE = Path(__file__)
 CONFIGS = HERE.parents[2] / 'configs'

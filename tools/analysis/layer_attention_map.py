@@ -13,15 +13,15 @@ import json
 from pathlib import Path
 from typing import Dict
 
-import matplotlib
-import torch
-from torch import Tensor
-
 import mmdla  # noqa: F401 (registers the backbones, and operators before mmdet asks for them)
 from mmdla.engine import cli
 from mmdla.engine.attention_map import AttentionRecorder
 from mmdla.engine.inferencer import build_inferencer
 from mmdla.errors import UserError
+
+import matplotlib
+import torch
+from torch import Tensor
 
 matplotlib.use('Agg')
 PICTURES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')

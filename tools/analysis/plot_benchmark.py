@@ -14,10 +14,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import List
 
-import matplotlib
-
 from mmdla.engine import cli
 from mmdla.errors import UserError
+
+import matplotlib
 
 matplotlib.use('Agg')
 COLOURS = dict(resnet='0.5', mrla_l='C0', mrla_b='C1', dla_l='C2', dla_b='C3', dia='C4')

@@ -9,11 +9,11 @@ import argparse
 import json
 from pathlib import Path
 
-import matplotlib
-
 from mmdla.engine import cli
 from mmdla.engine.work_dir import METRICS, read_scalars, validations
 from mmdla.errors import UserError
+
+import matplotlib
 
 matplotlib.use('Agg')
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Dict, List
 
-import matplotlib
-
 from mmdla.engine import cli
 from mmdla.engine.work_dir import METRICS, finished_run
 from mmdla.errors import UserError
+
+import matplotlib
 
 matplotlib.use('Agg')
 Results = Dict[str, Dict[int, List[float]]]

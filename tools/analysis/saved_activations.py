@@ -9,12 +9,12 @@ are to the first config.
 import argparse
 import logging
 
-import torch
-from mmengine.registry import init_default_scope
-
 from mmdla.engine import cli
 from mmdla.engine.memory import saved_bytes
 from mmdla.registry import MODELS
+
+import torch
+from mmengine.registry import init_default_scope
 
 
 def main() -> None:

@@ -16,8 +16,6 @@ import shutil
 from pathlib import Path
 from typing import Callable, Tuple
 
-import torch
-
 import mmdla
 from mmdla.engine import cli
 from mmdla.errors import UserError
@@ -28,6 +26,8 @@ from mmdla.pretrained import (
     state_dict_of,
     trained_config,
 )
+
+import torch
 
 PREFIX = 'backbone.'
 # what a classifier and a detector choose each for itself

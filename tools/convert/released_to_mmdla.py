@@ -13,13 +13,13 @@ import os
 import re
 from collections import OrderedDict
 
-import torch
-from mmpretrain.models import VisionTransformer
-
 import mmdla.models as models
 from mmdla.engine import cli
 from mmdla.errors import UserError
 from mmdla.pretrained import mismatches, read_state_dict
+
+import torch
+from mmpretrain.models import VisionTransformer
 
 PROJECTION = dict(q='query', k='key', v='value')
 DIRECTION = dict(ih='from_input', hh='from_context')

@@ -11,11 +11,11 @@ import os
 import pickle
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from mmdla.engine import cli
 from mmdla.errors import UserError
+
+import numpy as np
+from PIL import Image
 
 
 def read_strip(path: Path) -> np.ndarray:
