@@ -1,5 +1,7 @@
 """The one place that works around differences between host versions."""
-from contextlib import nullcontext
+import io
+from contextlib import nullcontext, redirect_stdout
+from importlib import import_module
 
 import numpy as np
 import torch
@@ -21,3 +23,9 @@ def mmengine_checkpoints():
     if hasattr(torch.serialization, 'safe_globals'):  # since torch 2.5
         return torch.serialization.safe_globals(HISTORY)
     return nullcontext()
+
+
+def import_datasets(host: str) -> None:
+    """Import mmdet's or mmpretrain's data sets; OneDL's print what they miss of another product."""
+    with redirect_stdout(io.StringIO()):
+        import_module(f'{host}.datasets')

@@ -85,7 +85,7 @@ else
     PYTHON=$ROOT/.venv/bin/python
     # two scripts that are started at once do not install at once
     if command -v flock >/dev/null; then
-        exec 9>.venv.lock
+        exec 9>$LOGS/install.lock
         flock 9
     fi
     if [ -e .venv/installed ] && [ -z "$(find requirements setup.py -newer .venv/installed)" ]; then
@@ -107,8 +107,10 @@ export PYTHON
 
 begin 'CPU kernels of layer attention (a minute, once)'
 if BUILT=$("$PYTHON" -m mmdla.ops.build 2>&1); then
-    end "${BUILT%% *}, $(clock $((SECONDS - BEGAN)))"
+    case $BUILT in
+        *' is there') end 'built before' ;;
+        *) end "built, $(clock $((SECONDS - BEGAN)))" ;;
+    esac
 else
-    end "not built; everything runs without them, slower"
-    echo "      ${BUILT#error: }"
+    end "not built, which only costs speed: ${BUILT##*error: }"
 fi

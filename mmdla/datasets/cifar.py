@@ -6,7 +6,6 @@ from typing import Dict, List, Optional
 
 import numpy as np
 import torch
-from mmpretrain.datasets.categories import CIFAR10_CATEGORIES, CIFAR100_CATEGORIES
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -45,17 +44,18 @@ class CIFAR(Dataset):
     """
 
     sources = {
-        10: ('cifar-10-batches-py', 'cifar-10-python.tar.gz', 'labels', CIFAR10_CATEGORIES,
+        10: ('cifar-10-batches-py', 'cifar-10-python.tar.gz', 'labels',
              dict(train=[f'data_batch_{i}' for i in range(1, 6)], test=['test_batch'])),
-        100: ('cifar-100-python', 'cifar-100-python.tar.gz', 'fine_labels', CIFAR100_CATEGORIES,
+        100: ('cifar-100-python', 'cifar-100-python.tar.gz', 'fine_labels',
               dict(train=['train'], test=['test'])),
     }
 
     def __init__(self, data_root: str, num_classes: int, split: str,
                  pipeline: Optional[list] = None) -> None:
         names = self.check(data_root, num_classes, split)
-        _, archive, key, classes, _ = self.sources[num_classes]
-        self.metainfo = dict(classes=classes)
+        _, archive, key, _ = self.sources[num_classes]
+        from mmpretrain.datasets import categories  # here, since it takes detectors' tools seconds
+        self.metainfo = dict(classes=getattr(categories, f'CIFAR{num_classes}_CATEGORIES'))
         parts = read(data_root, archive, names)
         try:
             images = np.concatenate([part['data'] for part in parts]).reshape(-1, 3, 32, 32)
@@ -71,7 +71,7 @@ class CIFAR(Dataset):
     @classmethod
     def check(cls, data_root: str, num_classes: int, split: str) -> List[str]:
         """Names of the split's files below ``data_root``, or a UserError where they are not there."""
-        folder, archive, _, _, files = choose('num_classes', num_classes, cls.sources)
+        folder, archive, _, files = choose('num_classes', num_classes, cls.sources)
         names = [f'{folder}/{name}' for name in choose('split', split, files)]
         if not unpacked(data_root, names) and not os.path.isfile(os.path.join(data_root, archive)):
             raise UserError(f'{os.path.join(data_root, names[0])} does not exist, and there is no '

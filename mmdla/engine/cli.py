@@ -6,6 +6,7 @@ from typing import Optional
 
 from mmengine.config import Config, DictAction
 
+from mmdla.compat import import_datasets
 from mmdla.errors import UserError, run
 
 __all__ = [
@@ -46,6 +47,8 @@ def read_config(filename: str, options: Optional[dict] = None) -> Config:
 def load_config(args: argparse.Namespace) -> Config:
     """The config with the command line's overrides, launcher and work_dir."""
     cfg = read_config(args.config, args.cfg_options)
+    if cfg.get('default_scope') in ('mmdet', 'mmpretrain'):
+        import_datasets(cfg.default_scope)
     cfg.launcher = args.launcher
     if args.work_dir:
         cfg.work_dir = args.work_dir
