@@ -28,7 +28,7 @@ setup(
     packages=find_packages(include=['mmdla', 'mmdla.*']),
     # configs and tools travel in mmdla/.mim, where mim looks for them
     package_data={
-        'mmdla': ['.mim/**/*', '.mim/configs/**/*', '.mim/tools/**/*', 'ops/csrc/*.cpp'],
+        'mmdla': ['.mim/**/*', '.mim/configs/**/*', '.mim/tools/**/*', 'ops/csrc/*.cpp', 'ops/csrc/*.h'],
     },
     install_requires=requirements('runtime'),
     extras_require={name: requirements(name) for name in ('onedl', 'openmmlab', 'tests', 'lint')},

@@ -28,7 +28,7 @@ from mmdla.errors import choose
 
 NAMES = ('reference', 'folded', 'kernels', 'triton')
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-SOURCE = Path(__file__).parent / 'csrc' / 'layer_attention.cpp'
+CSRC = Path(__file__).parent / 'csrc'
 _only: Optional[str] = None
 
 
@@ -48,18 +48,23 @@ def use(name: str):
 
 
 def library() -> Path:
-    """Where the C++ kernels for their source, this torch and this CPU are, or would be."""
-    source = hashlib.sha1(SOURCE.read_bytes()).hexdigest()[:8]
+    """Where the C++ kernels for their source, this torch and this CPU are, or would be.
+
+    In the user's cache folder, ``$XDG_CACHE_HOME/mmdla`` or ``~/.cache/mmdla``, as the package itself
+    may lie where nobody can write.
+    """
+    sources = sorted([*CSRC.glob('*.cpp'), *CSRC.glob('*.h')])
+    source = hashlib.sha1(b''.join(path.read_bytes() for path in sources)).hexdigest()[:8]
     capability = torch.backends.cpu.get_cpu_capability().lower().replace(' ', '_')
-    name = f'layer_attention_{source}_torch{torch.__version__}_{capability}.so'
-    return SOURCE.parents[1] / 'lib' / name
+    cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+    return Path(cache) / 'mmdla' / f'layer_attention_{source}_torch{torch.__version__}_{capability}.so'
 
 
 @lru_cache(None)
 def kernels():
     """The C++ operations, or None where they are not built or cannot be loaded."""
     path = library()
-    if not path.exists():
+    if not os.path.exists(path):  # False also for a folder that may not be looked into
         return None
     try:
         torch.ops.load_library(str(path))

@@ -40,11 +40,10 @@ def base_attention(x: Tensor, value: Tensor, weights: Tensor, past: Maps, norm: 
     inputs = (x, value.to(dtype).contiguous(), weights.to(dtype).contiguous(), past, gamma, beta,
               kept(drop_path, x), eps, normalize)
     if records(x, value, weights, *past, gamma, beta):
-        out, mean, var, *values = kernels().base(*inputs)
+        out, mean, var, v, past = kernels().base(*inputs)
     else:
         out, v, mean, var = x, torch.empty_like(x), torch.empty_like(gamma), torch.empty_like(gamma)
         kernels().base_out(*inputs, out, v, mean, var)
-        values = (*past, v)
     if normalize:
         track(norm, mean, var, x.numel() // x.shape[1])
-    return out, tuple(values)
+    return out, (*past, v)

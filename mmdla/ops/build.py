@@ -1,68 +1,169 @@
 """Builds the CPU kernels of layer attention: ``python -m mmdla.ops.build``.
 
-Needs a C++ compiler that knows GCC's vectors (g++ or clang++), and takes a minute. Without the
-kernels the same operations run on PyTorch's own, slower. A library serves this source, this torch
-version and this kind of CPU; for another it is not looked at.
+Needs a C++ compiler that knows GCC's vectors (g++, clang++, or the one that CXX names) and nothing
+else, and takes half a minute. The library goes to the user's cache folder, ``$XDG_CACHE_HOME/mmdla``
+or ``~/.cache/mmdla``, with what the compiler said in ``build.log`` beside it. Without the kernels the
+same operations run on PyTorch's own, slower. A library serves this source, this torch version and
+this kind of CPU; for another it is not looked at.
 """
-import logging
+import errno
+import fcntl
+import os
+import shlex
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
-import warnings
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Dict, Iterator, List, Optional
 
 import torch
 
 from mmdla.errors import UserError, run
-from mmdla.ops.backend import SOURCE, library
+from mmdla.ops.backend import CSRC, library
 
+# the one that takes longest to compile first
+SOURCES = ('operations.cpp', 'light.cpp', 'base.cpp', 'means.cpp', 'residual.cpp')
+FLAGS = ['-O3', '-g0', '-std=c++17', '-fPIC', '-fopenmp', '-fno-math-errno', '-fno-trapping-math',
+         '-Wall', '-Wextra']
 INSTRUCTIONS = dict(
     AVX512=['-march=skylake-avx512', '-mprefer-vector-width=512'], AVX2=['-march=haswell'])
 
 
-def build() -> Path:
-    """Compile the kernels and return the library's path.
+def build() -> Optional[float]:
+    """Compile the kernels to ``library()``.
+
+    Returns:
+        float: Seconds; None where they are there, also because another process has built them while
+        this one waited for it.
 
     Raises:
-        UserError: If there is no compiler, or it fails.
+        UserError: If there is no compiler, it fails, or the cache folder cannot be written to.
     """
-    # what the machine has no GPU compiler for, and the like
-    logging.getLogger('torch').setLevel(logging.ERROR)
-    from setuptools import Distribution
-    from setuptools.errors import CompileError, LinkError
-    from torch.utils.cpp_extension import BuildExtension, CppExtension
-
-    flags = ['-O3', '-g0', '-std=c++17', '-fopenmp', '-fno-math-errno', '-fno-trapping-math']
-    flags += INSTRUCTIONS.get(torch.backends.cpu.get_cpu_capability(), [])
-    target = library()
-    extension = CppExtension(
-        target.stem, [str(SOURCE)], extra_compile_args=flags, extra_link_args=['-fopenmp'])
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        command = BuildExtension(
-            Distribution(dict(ext_modules=[extension])), use_ninja=False, no_python_abi_suffix=True)
-        command.build_lib = command.build_temp = scratch
-        command.finalize_options()
-        try:
-            command.run()
-            target.parent.mkdir(exist_ok=True)
+    target, begun = library(), time.monotonic()
+    cache = target.parent
+    if not cache.is_absolute():
+        raise not_built(f'the cache folder {cache} is no absolute path', 'set XDG_CACHE_HOME to one')
+    try:
+        if target.exists():
+            return None
+        command = compiler()
+        cache.mkdir(parents=True, exist_ok=True)
+        with alone(cache), tempfile.TemporaryDirectory(prefix='scratch_', dir=cache) as scratch:
+            if target.exists():
+                return None
+            compile_to(Path(scratch) / target.name, command, cache / 'build.log')
             # a rename is whole or not at all, for whoever loads it meanwhile
-            partial = target.with_suffix(f'.{Path(scratch).name}')
-            shutil.copy(next(Path(scratch).rglob('*.so')), partial)
-            partial.rename(target)
-        except (CompileError, LinkError, RuntimeError, OSError) as error:
-            raise UserError(f'the CPU kernels cannot be built ({error}): install g++ (apt install '
-                            'g++) or do without, on slower operations of PyTorch.') from error
-    return target
+            os.replace(Path(scratch) / target.name, target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise not_built(f'the disk of {cache} is full', 'free 100 MB') from error
+        raise not_built(f'{cache} cannot be written to ({error.strerror or error})',
+                        'set XDG_CACHE_HOME to a writable folder') from error
+    return time.monotonic() - begun
+
+
+def compiler() -> List[str]:
+    """The command of the C++ compiler."""
+    wanted = shlex.split(os.environ.get('CXX', ''))
+    if wanted and shutil.which(wanted[0]):
+        return wanted
+    if wanted:
+        raise not_built(f'the compiler {wanted[0]}, which CXX names, was not found',
+                        'install it, or unset CXX')
+    for name in ('g++', 'clang++'):
+        if shutil.which(name):
+            return [name]
+    raise not_built('no C++ compiler was found', 'install g++ (apt install g++)')
+
+
+@contextmanager
+def alone(cache: Path) -> Iterator[None]:
+    """Wait until no other process builds in this folder. A killed process keeps nobody waiting.
+
+    Network folders may have no locks: there several build, each in a scratch folder of its own.
+    """
+    with open(cache / 'build.lock', 'w') as lock:
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for left_over in cache.glob('scratch_*'):
+                shutil.rmtree(left_over, ignore_errors=True)
+        yield
+
+
+def compile_to(target: Path, command: List[str], log: Path) -> None:
+    """Compile and link in the target's folder.
+
+    Raises:
+        UserError: If the compiler fails.
+        OSError: If the disk is full, or the log cannot be written.
+    """
+    root = Path(torch.__file__).parent
+    include, scratch = root / 'include', target.parent
+    flags = [*FLAGS, *INSTRUCTIONS.get(torch.backends.cpu.get_cpu_capability(), []),
+             f'-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}',
+             '-isystem', str(include), '-isystem', str(include / 'torch' / 'csrc' / 'api' / 'include')]
+    objects = [str(scratch / f'{name}.o') for name in SOURCES]
+    with open(log, 'w') as out:
+        built = run_all([[*command, *flags, '-c', str(CSRC / name), '-o', made]
+                         for name, made in zip(SOURCES, objects)], scratch, out)
+        built = built and run_all([[*command, '-shared', '-fopenmp', *objects, f'-L{root / "lib"}',
+                                    '-ltorch', '-ltorch_cpu', '-lc10', '-o', str(target)]], scratch, out)
+    if not built:
+        free = shutil.disk_usage(scratch).free
+        if free < 2**20 or 'No space left on device' in log.read_text(errors='replace'):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise not_built(f'{command[0]} failed', f'see {log} for its errors')
+
+
+def run_all(commands: List[List[str]], scratch: Path, log: IO[str]) -> bool:
+    """Run commands, one a core at a time, with their output in the log; whether all succeeded.
+
+    Where one fails, or the call is interrupted, those that run are ended.
+    """
+    environment = {**os.environ, 'LC_ALL': 'C', 'TMPDIR': str(scratch)}
+    waiting, running = list(commands), []
+    try:
+        while waiting or running:
+            while waiting and len(running) < (os.cpu_count() or 1):
+                print(shlex.join(waiting[0]), file=log, flush=True)
+                running.append(start(waiting.pop(0), log, environment))
+            time.sleep(0.02)
+            if any(process.poll() for process in running):
+                return False
+            running = [process for process in running if process.returncode is None]
+        return True
+    finally:
+        for process in running:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def start(command: List[str], log: IO[str], environment: Dict[str, str]) -> subprocess.Popen:
+    try:
+        # in a session of its own, so that all that it starts can be ended with it
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                env=environment, start_new_session=True)
+    except OSError as error:
+        raise not_built(f'{command[0]} cannot be started ({error.strerror})',
+                        'set CXX to a compiler that can') from error
+
+
+def not_built(why: str, what_to_do: str) -> UserError:
+    return UserError(f'the CPU kernels are not built, as {why}: {what_to_do}, or do without, on slower '
+                     'operations of PyTorch.')
 
 
 def main() -> None:
     if sys.argv[1:]:
         print(__doc__)
-    elif library().exists():
-        print(f'{library()} is there')
-    else:
-        print(f'built {build()}')
+        return
+    seconds = build()
+    print(f'{library()} is there' if seconds is None else f'built {library()} ({seconds:.0f} s)')
 
 
 if __name__ == '__main__':

@@ -1,0 +1,191 @@
+"""The C++ operations, called directly: what they refuse, and what they overwrite."""
+import pytest
+import torch
+
+from mmdla.ops.backend import kernels
+
+pytestmark = pytest.mark.skipif(
+    kernels() is None, reason='the C++ kernels are not built: python -m mmdla.ops.build')
+B, C, H, W, L = 2, 4, 5, 6, 3
+MAP, PER_SAMPLE, TAPS = (B, C, H, W), (B, C), (C, 1, 3, 3)
+LIGHT = dict(x=MAP, o=MAP, value=TAPS, score=PER_SAMPLE, decay=(C, ), gate=PER_SAMPLE, excite=TAPS,
+             gamma=(C, ), beta=(C, ), scale=(B, ))
+BASE = dict(x=MAP, kernel=TAPS, weights=(B, L, C), past=[MAP] * (L - 1), gamma=(C, ), beta=(C, ),
+            scale=(B, ))
+NORM = dict(eps=1e-5, normalize=True)
+MOMENTS = dict(mean=(C, ), variance=(C, ))
+# sizes of tensors, and arguments of other types
+OPERATIONS = {
+    'residual_': (dict(branch=MAP, shortcut=MAP), dict(both=True)),
+    'residual': (dict(branch=MAP, shortcut=MAP), dict(both=True)),
+    'light_out': ({**LIGHT, 'out': MAP, **MOMENTS}, NORM),
+    'light': (LIGHT, NORM),
+    'base_out': ({**BASE, 'out': MAP, 'value': MAP, **MOMENTS}, NORM),
+    'base': (BASE, NORM),
+    'channel_convolution': (dict(y=(B, L, C), kernels=(L, 2, 5)), {}),
+    'self_score': (dict(y=PER_SAMPLE, kernels=(2, 3)), dict(dim=2)),
+    'gates': (dict(pre=(B, L, 3 * C), c=(B, L, C)), {}),
+}
+# dimensions that another tensor does not fix
+FREE = {('channel_convolution', 'y', 0), ('channel_convolution', 'y', 2),
+        ('channel_convolution', 'kernels', 1), ('self_score', 'y', 0)}
+WITH_GRADIENT = [name for name in OPERATIONS if not name.endswith(('_', '_out'))]
+
+
+def arguments(name):
+    sizes, others = OPERATIONS[name]
+    tensors = {key: [torch.rand(s) for s in size] if isinstance(size, list) else torch.rand(size)
+               for key, size in sizes.items()}
+    return {**tensors, **others}
+
+
+def call(name, given):
+    operation = getattr(torch.ops.mmdla, name)
+    return operation(*[given[argument.name] for argument in operation.default._schema.arguments])
+
+
+def changed(name, change):
+    """The arguments with one tensor changed, for each that ``change`` does not leave as it is (None)."""
+    for key in OPERATIONS[name][0]:
+        given = arguments(name)
+        if isinstance(given[key], list):
+            new = [given[key][0], change(given[key][1])]
+            given[key] = None if new[1] is None else new
+        else:
+            given[key] = change(given[key])
+        if given[key] is not None:
+            yield key, given
+
+
+def refused(name, change, message):
+    found = list(changed(name, change))
+    assert found
+    for key, given in found:
+        with pytest.raises(RuntimeError, match=message):
+            call(name, given)
+            pytest.fail(f'{name} takes {key}')
+
+
+def strided(tensor):
+    return torch.stack([tensor, tensor], -1)[..., 0]
+
+
+def transposed(tensor):
+    return tensor.mT.contiguous().mT if min(tensor.shape[-2:]) > 1 and tensor.dim() > 1 else None
+
+
+def channels_last(tensor):
+    return tensor.to(memory_format=torch.channels_last) if tensor.shape == MAP else None
+
+
+@pytest.mark.parametrize('name', OPERATIONS)
+def test_arguments_are_taken(name):
+    call(name, arguments(name))
+
+
+@pytest.mark.parametrize('change', [strided, transposed], ids=lambda f: f.__name__)
+@pytest.mark.parametrize('name', OPERATIONS)
+def test_layouts_are_refused(name, change):
+    refused(name, change, r'mmdla: .* must be contiguous')
+
+
+@pytest.mark.parametrize('name', ['residual_', 'residual', 'light_out', 'light', 'base_out', 'base'])
+def test_channels_last_is_refused(name):
+    refused(name, channels_last, r'mmdla: .* must be contiguous')
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16, torch.int32], ids=str)
+@pytest.mark.parametrize('name', OPERATIONS)
+def test_dtypes_are_refused(name, dtype):
+    refused(name, lambda t: t.to(dtype), r'mmdla: .* must be ')
+
+
+@pytest.mark.parametrize('name', OPERATIONS)
+def test_integers_are_refused(name):
+    given = {key: value.int() if torch.is_tensor(value) else value
+             for key, value in arguments(name).items()}
+    with pytest.raises(RuntimeError, match=r'mmdla: .* must be float32'):
+        call(name, given)
+
+
+@pytest.mark.parametrize('name', OPERATIONS)
+def test_sizes_are_refused(name):
+    for key, _ in changed(name, lambda t: t):
+        first = OPERATIONS[name][0][key]
+        for dim in range(len(first[0] if isinstance(first, list) else first)):
+            if (name, key, dim) in FREE:
+                continue
+            given = arguments(name)
+            tensor = given[key][0] if isinstance(given[key], list) else given[key]
+            longer = torch.cat([tensor, tensor.narrow(dim, 0, 1)], dim)
+            given[key] = [longer, *given[key][1:]] if isinstance(given[key], list) else longer
+            with pytest.raises(RuntimeError, match='mmdla: '):
+                call(name, given)
+                pytest.fail(f'{name} takes {key} of size {tuple(longer.shape)}')
+
+
+@pytest.mark.parametrize('name', OPERATIONS)
+def test_numbers_of_dimensions_are_refused(name):
+    refused(name, lambda t: t[None], r'mmdla: .* (must be of size|must have \d dimensions)')
+
+
+@pytest.mark.parametrize('name', OPERATIONS)
+def test_empty_tensors_are_refused(name):
+    given = {key: value[:0] if torch.is_tensor(value) else value
+             for key, value in arguments(name).items()}
+    with pytest.raises(RuntimeError, match=r'mmdla: .* not be empty'):
+        call(name, given)
+
+
+@pytest.mark.parametrize('place', [
+    'meta', pytest.param('cuda', marks=pytest.mark.skipif(
+        not torch.cuda.is_available(), reason='no CUDA device'))])
+@pytest.mark.parametrize('name', OPERATIONS)
+def test_devices_are_refused(name, place):
+    refused(name, lambda t: t.to(place), 'Could not run|Meta tensors')
+
+
+@pytest.mark.parametrize('name', OPERATIONS)
+def test_sparse_tensors_are_refused(name):
+    refused(name, lambda t: t.to_sparse(), 'Could not run|must be a dense tensor on the CPU')
+
+
+@pytest.mark.parametrize('dim', [0, -2, 3])
+def test_heads_are_refused(dim):
+    with pytest.raises(RuntimeError, match='mmdla: dim must divide the 4 channels'):
+        call('self_score', {**arguments('self_score'), 'dim': dim})
+
+
+@pytest.mark.parametrize('name', ['residual_', 'light_out', 'base_out'])
+def test_operations_without_a_gradient_say_so(name):
+    for _, given in changed(name, lambda t: t.requires_grad_()):
+        with pytest.raises(RuntimeError, match='no gradient: call it under torch.no_grad'):
+            call(name, given)
+        with torch.no_grad():
+            call(name, given)
+
+
+@pytest.mark.parametrize('name', OPERATIONS)
+def test_schemas_say_what_is_overwritten_and_what_is_passed_on(name):
+    """PyTorch's own check compares arguments before and after, and the memory of what is returned."""
+    given = arguments(name)
+    operation = getattr(torch.ops.mmdla, name).default
+    torch.library.opcheck(
+        operation, tuple(given[a.name] for a in operation._schema.arguments), test_utils='test_schema')
+
+
+@pytest.mark.parametrize('name', WITH_GRADIENT)
+def test_gradients_are_registered(name):
+    given = {key: value.requires_grad_() if torch.is_tensor(value) else value
+             for key, value in arguments(name).items()}
+    if name == 'residual':
+        given['branch'] = given['branch'] * 1
+    operation = getattr(torch.ops.mmdla, name).default
+    torch.library.opcheck(operation, tuple(given[a.name] for a in operation._schema.arguments),
+                          test_utils='test_autograd_registration')
+
+
+def test_residual_overwrites_branch_alone():
+    written = [argument.name for argument in torch.ops.mmdla.residual.default._schema.arguments
+               if argument.alias_info is not None and argument.alias_info.is_write]
+    assert written == ['branch']
