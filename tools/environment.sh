@@ -106,11 +106,11 @@ fi
 export PYTHON
 
 begin 'CPU kernels of layer attention (a minute, once)'
-if BUILT=$("$PYTHON" -m mmdla.ops.build 2>&1); then
+if BUILT=$("$PYTHON" -m mmdla.ops.build 2>&1 | tail -n 1); then
     case $BUILT in
         *' is there') end 'built before' ;;
         *) end "built, $(clock $((SECONDS - BEGAN)))" ;;
     esac
 else
-    end "not built, which only costs speed: ${BUILT##*error: }"
+    end "${BUILT#error: the CPU kernels are }"
 fi
