@@ -28,7 +28,7 @@ from mmdla.ops.backend import CSRC, library
 # the one that takes longest to compile first
 SOURCES = ('operations.cpp', 'light.cpp', 'base.cpp', 'means.cpp', 'residual.cpp')
 FLAGS = ['-O3', '-g0', '-std=c++17', '-fPIC', '-fopenmp', '-fno-math-errno', '-fno-trapping-math',
-         '-Wall', '-Wextra']
+         '-Wall', '-Wextra', '-Wno-psabi']  # vectors are passed within the library alone
 INSTRUCTIONS = dict(
     AVX512=['-march=skylake-avx512', '-mprefer-vector-width=512'], AVX2=['-march=haswell'])
 
