@@ -60,7 +60,7 @@ def run(layer, how, tensors, norm, drop_rate=0.0, seed=0):
     before = {key: value.clone() for key, value in norm.state_dict().items()}
     torch.manual_seed(seed)
     leaves = {name: None if t is None else t.clone().requires_grad_() for name, t in tensors.items()}
-    drop_path = DropPath(drop_rate).train(norm.training)
+    drop_path = DropPath(drop_rate)
     with ops.use(how):
         outputs = layer(**leaves, norm=norm, drop_path=drop_path)
         loss = sum((out * torch.sin(torch.arange(out.numel()).view(out.shape))).sum() for out in outputs)
@@ -101,10 +101,12 @@ def test_light_forms(how, gate, excite, mode):
     compare(run(light_layer, how, tensors, norm), expected, **TOLERANCE)
 
 
+@pytest.mark.parametrize('mode', ['eval', 'train'])
 @pytest.mark.parametrize('layer', [light_layer, base_layers])
 @pytest.mark.parametrize('how', FAST)
-def test_drop_path_drops_the_same_samples(how, layer):
-    tensors, norm = light_inputs((6, 8, 4, 4), torch.float64), norm_of(8, 'train', torch.float64)
+def test_drop_path_drops_the_same_samples(how, layer, mode):
+    """In training, with norms that train and, as in detectors, with frozen ones."""
+    tensors, norm = light_inputs((6, 8, 4, 4), torch.float64), norm_of(8, mode, torch.float64)
     expected = run(layer, 'reference', tensors, norm, drop_rate=0.5, seed=3)
     compare(run(layer, how, tensors, norm, drop_rate=0.5, seed=3), expected, **TOLERANCE)
 
