@@ -268,6 +268,16 @@ def test_transforms_see_the_reference():
 
 
 @needs_kernels
+def test_forward_mode_derivatives_see_the_reference():
+    branch, tangent = torch.randn(2, 1, 4, 3, 3, dtype=torch.float64)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(branch, tangent)
+        y = ops.residual(dual, torch.zeros_like(branch))[2]
+        found = torch.autograd.forward_ad.unpack_dual(y).tangent
+    torch.testing.assert_close(found, (tangent * (branch > 0)).mean((2, 3)))
+
+
+@needs_kernels
 def test_second_derivatives_are_refused_with_a_way_out():
     x = torch.randn(1, 4, 3, 3, requires_grad=True)
     out = ops.residual(x * 1, x * 1)[0]
