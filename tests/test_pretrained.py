@@ -125,8 +125,9 @@ def test_another_argument_with_the_same_shapes_stops(tmp_path, own, theirs, word
     """Whether the file is of tools/convert/ (meta['backbone']) or of mmengine (meta['cfg'])."""
     tensors = small(**theirs).state_dict()
     config = {'type': 'mmdla.DLAResNet', **SMALL, **theirs}
-    for meta in (dict(backbone=config), dict(cfg=f'model = dict(backbone={config!r})')):
-        path = save(tmp_path, tensors, meta=meta)
+    for prefix, meta in (('', dict(backbone=config)),
+                         ('backbone.', dict(cfg=f'model = dict(backbone={config!r})'))):
+        path = save(tmp_path, {prefix + k: v for k, v in tensors.items()}, meta=meta)
         with pytest.raises(UserError, match=f'was trained with {words}.*: set ') as error:
             load_backbone(small(**own), path)
         assert '\n' not in str(error.value)
