@@ -152,9 +152,10 @@ def test_frozen_stages_are_frozen_at_construction(build, stages):
     model = build(frozen_stages=stages)
     frozen = ('conv1.', 'bn1.') + tuple(f'layer{i}.' for i in range(1, stages + 1))
     trained = gradients(build())
-    for name, p in model.named_parameters():
-        assert p.requires_grad == (name in trained and not name.startswith(frozen)), name
-    assert model.train() is model and model.training
+    for _ in ('at construction', 'in training'):
+        for name, p in model.named_parameters():
+            assert p.requires_grad == (name in trained and not name.startswith(frozen)), name
+        assert model.train() is model and model.training
     for name, m in model.named_modules():
         if isinstance(m, _BatchNorm):
             assert m.training != f'{name}.'.startswith(frozen), name
