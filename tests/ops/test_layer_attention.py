@@ -201,6 +201,22 @@ def test_gradients_that_others_hold_are_not_overwritten():
     compare(kept['kernels'], kept['reference'], **TOLERANCE)
 
 
+@pytest.mark.parametrize('layer', [light_layer, base_layers])
+@pytest.mark.parametrize('how', FAST)
+@pytest.mark.parametrize('name', ['branch', 'shortcut', 'value', 'score'])
+def test_one_gradient_of_several(name, how, layer):
+    """As where the rest of a network is frozen."""
+    tensors = light_inputs((2, 8, 5, 4), torch.float64)
+    norm = norm_of(8, 'eval', torch.float64).requires_grad_(False)
+    found = []
+    for used in ('reference', how):
+        leaf = tensors[name].clone().requires_grad_()
+        with ops.use(used):
+            out = layer(**{**tensors, name: leaf}, norm=norm, drop_path=DropPath(0.0))[0]
+        found.extend(torch.autograd.grad((out * out.detach().cos()).sum(), leaf))
+    torch.testing.assert_close(*found, **TOLERANCE)
+
+
 @needs_kernels
 def test_leaves_are_not_overwritten():
     branch = torch.randn(1, 4, 3, 3, requires_grad=True)
