@@ -27,7 +27,7 @@ model = dict(
             fc_out_channels=256,
             num_classes=5)),
     train_cfg=dict(
-        rpn_proposal=dict(nms_pre=500, max_per_img=300), rcnn=dict(sampler=dict(num=256))),
+        rpn_proposal=dict(nms_pre=500, max_per_img=300), rcnn=dict(sampler=dict(num=128))),
     test_cfg=dict(rpn=dict(nms_pre=400, max_per_img=200)))
 
 data_root = '{{$MINI_ROOT:data/mini_coco/}}'
@@ -57,7 +57,7 @@ val_evaluator = evaluator
 test_evaluator = evaluator
 
 epochs = 6
-train_cfg = dict(max_epochs=epochs, val_interval=3)
+train_cfg = dict(max_epochs=epochs, val_interval=epochs)
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
