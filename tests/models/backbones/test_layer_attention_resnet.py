@@ -238,11 +238,12 @@ def test_channels_last(build):
         close(out, ref, rtol=1e-10, atol=1e-10)
 
 
-def test_cifar_trunk(build):
-    def small(**kwargs):
-        return alive(build(depth=20, trunk='cifar', out_indices=(2, ), **kwargs))
+def build_cifar(build, **kwargs):
+    return alive(build(depth=20, trunk='cifar', out_indices=(2, ), **kwargs))
 
-    model = small().double()
+
+def test_cifar_trunk(build):
+    model = build_cifar(build).double()
     x = torch.randn(3, 3, 31, 32).double()
     model(x)[0].square().mean().backward()
     assert None not in gradients(model).values()
@@ -250,15 +251,40 @@ def test_cifar_trunk(build):
     close(model(x)[0], torch.cat([model(sample[None])[0] for sample in x]), rtol=1e-12, atol=1e-12)
     if not any('nonlocal_block' in name for name in model.plugin_layers()):  # takes no empty batch
         assert model(x[:0])[0].shape == (0, 256, 8, 8)
-    torch._dynamo.reset()
-    compiled = torch.compile(model.train(), backend='aot_eager', fullgraph=True)
-    close(compiled(x)[0], model(x)[0], rtol=1e-9, atol=1e-9)
     with torch.autocast('cpu', torch.bfloat16):
-        small(frozen_stages=1)(x.float())[0].float().mean().backward()
+        build_cifar(build, frozen_stages=1)(x.float())[0].float().mean().backward()
 
 
-def test_traces_and_exports_with_any_batch(build):
-    model = alive(build(depth=18)).eval()
+def compile_and_compare(model, x):
+    """In one graph, values as without."""
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend='aot_eager', fullgraph=True)
+    for out, ref in zip(compiled(x), model(x)):
+        close(out, ref, rtol=1e-9, atol=1e-9)
+    compiled(x)[-1].mean().backward()
+
+
+@pytest.mark.full
+def test_cifar_trunk_compiles(build):
+    compile_and_compare(build_cifar(build).double().train(), torch.randn(3, 3, 31, 32).double())
+
+
+# two stages hold whatever a variant does in a stage and from one to the next
+TWO_STAGES = dict(depth=18, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(0, 1))
+
+
+def sizes(whole):
+    """Two stages of every variant; whole networks of these, and in the full tier of the others."""
+    return pytest.mark.parametrize('build, size', [
+        *(pytest.param(name, TWO_STAGES, id=f'{name}-two_stages') for name in VARIANTS),
+        *(pytest.param(name, dict(depth=18), id=f'{name}-whole',
+                       marks=() if name in whole else pytest.mark.full) for name in VARIANTS),
+    ], indirect=['build'])
+
+
+@sizes(whole=['dla_l'])
+def test_traces_and_exports_with_any_batch(build, size):
+    model = alive(build(**size)).eval()
     x, other = torch.randn(2, 3, 32, 32), torch.randn(5, 3, 32, 32)
     traced = torch.jit.trace(model, x)
     exported = torch.export.export(
@@ -268,15 +294,17 @@ def test_traces_and_exports_with_any_batch(build):
             close(out, ref, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('kwargs', [dict(), dict(frozen_stages=1, norm_eval=True)], ids=str)
-def test_compiles_without_graph_breaks(build, kwargs):
-    model = alive(build(depth=18, **kwargs)).double().train()
-    x = torch.randn(2, 3, 64, 64).double()
-    torch._dynamo.reset()
-    compiled = torch.compile(model, backend='aot_eager', fullgraph=True)
-    for out, ref in zip(compiled(x), model(x)):
-        close(out, ref, rtol=1e-9, atol=1e-9)
-    compiled(x)[-1].mean().backward()
+@sizes(whole=['dla_l'])
+def test_compiles_without_graph_breaks(build, size):
+    compile_and_compare(alive(build(**size)).double().train(), torch.randn(2, 3, 64, 64).double())
+
+
+@pytest.mark.parametrize('build', [
+    pytest.param(name, marks=() if name in ('dla_l', 'dla_b', 'rla') else pytest.mark.full)
+    for name in VARIANTS], indirect=True)
+def test_compiles_with_frozen_stages_and_norms(build):
+    model = alive(build(**TWO_STAGES, frozen_stages=1, norm_eval=True)).double().train()
+    compile_and_compare(model, torch.randn(2, 3, 64, 64).double())
 
 
 @pytest.mark.parametrize('depth', [18, 50])

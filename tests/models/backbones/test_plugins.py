@@ -63,7 +63,8 @@ def test_a_channel_attention_is_a_class_and_a_config_line():
 
 
 @pytest.mark.parametrize('end', [torch.tanh, torch.relu, torch.sigmoid, torch.exp,
-                                 lambda u: u.softmax(1), lambda u: u], ids=str)
+                                 lambda u: u.softmax(1), lambda u: u],
+                         ids=['tanh', 'relu', 'sigmoid', 'exp', 'softmax', 'identity'])
 def test_a_plugin_may_end_in_anything(end):
     """The block's sum works in place, unless the gradient reads the plugin's output."""
     class End(nn.Module):
