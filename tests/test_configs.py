@@ -1,4 +1,5 @@
 """Every config builds, with exactly the parameters that the specification of the papers gives."""
+import re
 from pathlib import Path
 
 import pytest
@@ -363,7 +364,13 @@ def missing_gradients(model):
     return [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
 
 
-@pytest.mark.parametrize('name', [n for n in DETECTION if '101' not in n])
+def steps(names, twins):
+    """These, of which those with a twin in the default tier, only another head or depth, are full's."""
+    return pytest.mark.parametrize('name', [
+        pytest.param(name, marks=pytest.mark.full if re.search(twins, name) else ()) for name in names])
+
+
+@steps([n for n in DETECTION if '101' not in n], r'mask_rcnn_(?!dla_l50_1x)\w+_coco')
 def test_step_of_every_detector(name):
     """Every parameter that requires a gradient gets one."""
     from mmdet.testing import demo_mm_inputs
@@ -382,8 +389,8 @@ def test_step_of_every_detector(name):
         model.eval().predict(data['inputs'], data['data_samples'])
 
 
-@pytest.mark.parametrize(
-    'name', [n for n in CLASSIFICATION if not any(s in n for s in ('56', '101', 'small_', 'base_'))])
+@steps([n for n in CLASSIFICATION if not any(s in n for s in ('56', '101', 'small_', 'base_'))],
+       r'cifar10\.py|cifar/.*110_')
 def test_step_of_every_classifier(name):
     """One size of each family; every parameter gets a gradient."""
     from mmpretrain.structures import DataSample

@@ -2,8 +2,6 @@
 import importlib.util
 import json
 import pickle
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -171,14 +169,13 @@ def strips(tmp_path):
     return source
 
 
-def test_pack_cifar100(strips, tmp_path):
-    command = [sys.executable, ROOT / 'tools' / 'data' / 'pack_cifar100.py', strips, tmp_path / 'out']
-    done = subprocess.run(command, capture_output=True, text=True)
+def test_pack_cifar100(call, strips, tmp_path):
+    done = call('data/pack_cifar100.py', strips, tmp_path / 'out')
     assert done.returncode == 0 and 'train: 102 images' in done.stdout
     data = CIFAR(tmp_path / 'out', 100, 'train')
     assert len(data) == 102 and (data.images[:, 0, 0, 0] == data.labels).all()
     assert data.labels.tolist() != sorted(data.labels.tolist())
-    again = subprocess.run(command, capture_output=True, text=True)
+    again = call('data/pack_cifar100.py', strips, tmp_path / 'out')
     assert again.returncode == 1 and 'exists already' in again.stderr
 
 

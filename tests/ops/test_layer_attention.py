@@ -54,6 +54,33 @@ def base_layers(branch, shortcut, value, score, decay, gate, excite, norm, drop_
     return out, values[1] if decay is None else values[-1].mean((2, 3))
 
 
+def depthwise(x, weight):
+    """The 3x3 convolution with zeros around, one shifted map a weight."""
+    height, width = x.shape[2:]
+    padded = F.pad(x, (1, 1, 1, 1))
+    return sum(weight[:, :, i, j, None] * padded[:, :, i:i + height, j:j + width]
+               for i in range(3) for j in range(3))
+
+
+def base_definition(branch, shortcut, value, score, decay, gate, excite, norm, drop_path):
+    """``base_layers`` by Eq. 2, written out."""
+    values, out = [], shortcut
+    for index in range(3):
+        x = F.relu(branch * (index + 1) + out * 0.5)
+        weights = score * x.flatten(2).mean(2)
+        values.append(depthwise(x, value * (index + 1)))
+        attended = sum((weights + t)[:, :, None, None] * v for t, v in enumerate(values))
+        out = x + drop_path(F.relu(norm(attended)))
+    return out, values[1] if decay is None else values[-1].mean((2, 3))
+
+
+# the light form's folded and C++ paths against its reference, which tests/models/layers compares with
+# the paper; the base form has one path in PyTorch
+PATHS = [(light_layer, 'folded'), (base_layers, 'reference'),
+         *(pytest.param(layer, 'kernels', marks=needs_kernels) for layer in (light_layer, base_layers))]
+paths = pytest.mark.parametrize('layer, how', PATHS)
+
+
 def run(layer, how, tensors, norm, drop_rate=0.0, seed=0):
     """Outputs, gradients by name, and running statistics."""
     norm.zero_grad()
@@ -73,6 +100,10 @@ def run(layer, how, tensors, norm, drop_rate=0.0, seed=0):
     return found
 
 
+def expect(layer, *args, **kwargs):
+    return run(base_definition if layer is base_layers else layer, 'reference', *args, **kwargs)
+
+
 def compare(found, expected, **tolerance):
     assert found.keys() == expected.keys()
     for name in found:
@@ -84,11 +115,10 @@ def compare(found, expected, **tolerance):
 
 @pytest.mark.parametrize('mode', ['eval', 'train'])
 @pytest.mark.parametrize('shape', SHAPES, ids=str)
-@pytest.mark.parametrize('how', FAST)
-@pytest.mark.parametrize('layer', [light_layer, base_layers])
-def test_fast_paths_are_the_reference(layer, how, shape, mode):
+@paths
+def test_every_path_is_the_definition(layer, how, shape, mode):
     tensors, norm = light_inputs(shape, torch.float64), norm_of(shape[1], mode, torch.float64)
-    compare(run(layer, how, tensors, norm), run(layer, 'reference', tensors, norm), **TOLERANCE)
+    compare(run(layer, how, tensors, norm), expect(layer, tensors, norm), **TOLERANCE)
 
 
 @pytest.mark.parametrize('mode', ['eval', 'train'])
@@ -102,12 +132,11 @@ def test_light_forms(how, gate, excite, mode):
 
 
 @pytest.mark.parametrize('mode', ['eval', 'train'])
-@pytest.mark.parametrize('layer', [light_layer, base_layers])
-@pytest.mark.parametrize('how', FAST)
+@paths
 def test_drop_path_drops_the_same_samples(how, layer, mode):
     """In training, with norms that train and, as in detectors, with frozen ones."""
     tensors, norm = light_inputs((6, 8, 4, 4), torch.float64), norm_of(8, mode, torch.float64)
-    expected = run(layer, 'reference', tensors, norm, drop_rate=0.5, seed=3)
+    expected = expect(layer, tensors, norm, drop_rate=0.5, seed=3)
     compare(run(layer, how, tensors, norm, drop_rate=0.5, seed=3), expected, **TOLERANCE)
 
 
@@ -121,22 +150,20 @@ def cumulative(norm):
 
 @pytest.mark.parametrize('change', [plain_gamma, cumulative], ids=lambda f: f.__name__)
 @pytest.mark.parametrize('mode', ['eval', 'train'])
-@pytest.mark.parametrize('layer', [light_layer, base_layers])
-@pytest.mark.parametrize('how', FAST)
+@paths
 def test_unusual_batch_norms(how, layer, mode, change):
     tensors, norm = light_inputs((2, 8, 5, 4), torch.float64), norm_of(8, mode, torch.float64)
     change(norm)
-    compare(run(layer, how, tensors, norm), run(layer, 'reference', tensors, norm), **TOLERANCE)
+    compare(run(layer, how, tensors, norm), expect(layer, tensors, norm), **TOLERANCE)
 
 
 @pytest.mark.parametrize('norm', [
     nn.GroupNorm(2, 8), nn.BatchNorm2d(8, affine=False), nn.SyncBatchNorm(8).eval(), nn.Identity(),
     nn.BatchNorm2d(8, track_running_stats=False).eval()], ids=lambda n: type(n).__name__)
-@pytest.mark.parametrize('layer', [light_layer, base_layers])
-@pytest.mark.parametrize('how', FAST)
+@paths
 def test_other_norms(how, layer, norm):
     tensors, norm = light_inputs((2, 8, 5, 4), torch.float64), norm.double()
-    compare(run(layer, how, tensors, norm), run(layer, 'reference', tensors, norm), **TOLERANCE)
+    compare(run(layer, how, tensors, norm), expect(layer, tensors, norm), **TOLERANCE)
 
 
 @pytest.mark.parametrize('dtype, tolerance', [(torch.float32, dict(rtol=1e-3, atol=1e-4)),
@@ -156,11 +183,10 @@ def test_lower_precision_is_near_float64(how, mode, dtype, tolerance):
         torch.testing.assert_close(out[name].double() / scale, expected[name] / scale, **tolerance)
 
 
-@pytest.mark.parametrize('layer', [light_layer, base_layers])
-@pytest.mark.parametrize('how', FAST)
+@paths
 def test_other_layouts_and_empty_batches_take_the_reference(how, layer):
     tensors, norm = light_inputs((2, 8, 6, 5), torch.float64), norm_of(8, 'eval', torch.float64)
-    expected = run(layer, 'reference', tensors, norm)
+    expected = expect(layer, tensors, norm)
     for change in (lambda t: t.to(memory_format=torch.channels_last),
                    lambda t: t.repeat_interleave(2, -1)[..., ::2]):
         changed = {**tensors, 'branch': change(tensors['branch'])}

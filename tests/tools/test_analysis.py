@@ -11,15 +11,10 @@ import torch
 ROOT = Path(__file__).parents[2]
 
 
-def call(tool, *args):
-    return subprocess.run([sys.executable, ROOT / 'tools' / 'analysis' / tool, *map(str, args)],
-                          capture_output=True, text=True, cwd=ROOT)
-
-
-def test_base_forms_save_at_most_2_4_times_the_plain_resnets_activations():
+def test_base_forms_save_at_most_2_4_times_the_plain_resnets_activations(call):
     names = [f'configs/cifar/{name}_b128_cifar100.py'
              for name in ('resnet110', 'mrla_b110', 'dla_b110', 'dla_b110_released')]
-    done = call('saved_activations.py', *names, '--batch', 2)
+    done = call('analysis/saved_activations.py', *names, '--batch', 2)
     assert done.returncode == 0, done.stderr
     ratios = {line.split()[-1]: float(line.split()[1]) for line in done.stdout.splitlines()[1:]}
     assert list(ratios) == names and ratios[names[0]] == 1
@@ -27,7 +22,10 @@ def test_base_forms_save_at_most_2_4_times_the_plain_resnets_activations():
 
 
 def test_saved_activations_of_a_missing_config():
-    done = call('saved_activations.py', 'configs/nowhere.py')
+    """In a process of its own: one sentence and no traceback."""
+    done = subprocess.run(
+        [sys.executable, ROOT / 'tools/analysis/saved_activations.py', 'configs/nowhere.py'],
+        capture_output=True, text=True)
     assert done.returncode == 1
     assert re.fullmatch(r'error: config configs/nowhere.py does not exist: .*\n', done.stderr)
 
@@ -45,9 +43,9 @@ def work_dir(tmp_path):
     return tmp_path / 'run'
 
 
-def test_plot_curves(work_dir, tmp_path):
+def test_plot_curves(call, work_dir, tmp_path):
     picture, numbers = tmp_path / 'curves.png', tmp_path / 'curves.json'
-    done = call('plot_curves.py', f'DLA-L={work_dir}', '--out', picture, '--json', numbers)
+    done = call('analysis/plot_curves.py', f'DLA-L={work_dir}', '--out', picture, '--json', numbers)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ['| epoch | DLA-L |', '| --- | --- |', '| 1 | 10 |', '| 2 | 30 |']
     run = json.loads(numbers.read_text())['DLA-L']
@@ -56,15 +54,15 @@ def test_plot_curves(work_dir, tmp_path):
 
 
 @pytest.mark.parametrize('run, words', [('a=nowhere', 'has no'), ('nowhere', 'is no NAME=WORK_DIR')])
-def test_plot_curves_of_no_run(run, words, tmp_path):
-    done = call('plot_curves.py', run, '--out', tmp_path / 'x.png')
+def test_plot_curves_of_no_run(call, run, words, tmp_path):
+    done = call('analysis/plot_curves.py', run, '--out', tmp_path / 'x.png')
     assert done.returncode == 1 and words in done.stderr and not (tmp_path / 'x.png').exists()
 
 
-def test_benchmark_and_its_pictures(tmp_path):
+def test_benchmark_and_its_pictures(call, tmp_path):
     for task, mode, models in (('classification', 'both', ['dla_l18', 'mrla_b18']),
                                ('cifar', 'train', ['dla_b20', 'dla_b29'])):
-        done = call('benchmark.py', '--task', task, '--mode', mode, '--models', *models,
+        done = call('analysis/benchmark.py', '--task', task, '--mode', mode, '--models', *models,
                     '--shape', 32, 32, '--batch', 2, '--rounds', 2, '--json', tmp_path / f'{task}.json')
         assert done.returncode == 0, done.stderr
         assert 'resnet' in done.stdout and models[0] in done.stdout
@@ -77,9 +75,9 @@ def test_benchmark_and_its_pictures(tmp_path):
     for number, args in enumerate((files, [files[1], '--against', 'depth'],
                                    [files[1], '--against', 'pixels'])):
         picture = tmp_path / f'{number}.png'
-        done = call('plot_benchmark.py', *args, '--out', picture)
+        done = call('analysis/plot_benchmark.py', *args, '--out', picture)
         assert done.returncode == 0 and picture.stat().st_size > 5000, done.stderr
-    done = call('plot_benchmark.py', *files, '--out', picture, '--against', 'depth')
+    done = call('analysis/plot_benchmark.py', *files, '--out', picture, '--against', 'depth')
     assert done.returncode == 1 and 'several tasks' in done.stderr
 
 
@@ -90,6 +88,6 @@ def test_benchmark_and_its_pictures(tmp_path):
     pytest.param(['--device', 'cuda'], 'sees no CUDA device', marks=pytest.mark.skipif(
         torch.cuda.is_available(), reason='there is a CUDA device')),
 ])
-def test_benchmark_refuses(args, words):
-    done = call('benchmark.py', *args, '--shape', '32', '32')
+def test_benchmark_refuses(call, args, words):
+    done = call('analysis/benchmark.py', *args, '--shape', '32', '32')
     assert done.returncode != 0 and words in done.stderr

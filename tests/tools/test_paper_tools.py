@@ -26,18 +26,12 @@ TABLES = yaml.safe_load((ROOT / 'tools' / 'analysis' / 'paper_tables.yml').read_
 ROWS = [row for table in TABLES['tables'] for row in table['rows']]
 
 
-def call(tool, *args):
-    return subprocess.run([sys.executable, ROOT / 'tools' / 'analysis' / tool, *map(str, args)],
-                          capture_output=True, text=True, cwd=ROOT)
-
-
 @pytest.fixture
-def fails(monkeypatch):
+def fails(call):
     def check(words, tool, *args):
-        monkeypatch.setattr(sys, 'argv', [tool, *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_path(str(ROOT / 'tools' / 'analysis' / tool), run_name='__main__')
-        assert stop.value.code.startswith('error: ') and words in stop.value.code
+        done = call(f'analysis/{tool}', *args)
+        assert done.returncode == 1 and words in done.stderr
+        assert re.fullmatch(r'error: .*\n', done.stderr)
 
     return check
 
@@ -55,7 +49,9 @@ RESNET_50 = 4_111_512_576
 def test_flops_of_resnet_50():
     """4.089 billion in convolutions and the classifier, two a number for inference BN."""
     assert classifier() == RESNET_50
-    done = call('get_flops.py', 'configs/comparison/resnet50_8xb32_in1k.py')
+    done = subprocess.run([sys.executable, 'tools/analysis/get_flops.py',
+                           'configs/comparison/resnet50_8xb32_in1k.py'],
+                          capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0 and 'FLOPs       4,111,512,576 (4.112 G)' in done.stdout
     assert 'parameters  25,557,032 (25.56 M)' in done.stdout
 
@@ -151,7 +147,7 @@ def work_dir(root, name, depth, values, config=None, metric='accuracy/top1'):
     (folder / '1' / 'vis_data' / 'scalars.json').write_text(text)
 
 
-def test_compare_paper_fills_in_runs(tmp_path):
+def test_compare_paper_fills_in_runs(call, tmp_path):
     name = 'dla_l110_released_b128_cifar100'
     config = Config.fromfile(CONFIGS / 'cifar' / f'{name}.py')
     for seed, values in enumerate(([1.0, 76.0], [1.0, 77.0], [1.0])):
@@ -159,7 +155,7 @@ def test_compare_paper_fills_in_runs(tmp_path):
     config.model.backbone.context_unit.gates = 'joint'
     work_dir(tmp_path, f'{name}_seed3', 110, [1.0, 70.0], config)
     out = tmp_path / 'tables.md'
-    done = call('compare_paper.py', '--table', 4, '--runs', tmp_path, '--markdown', out)
+    done = call('analysis/compare_paper.py', '--table', 4, '--runs', tmp_path, '--markdown', out)
     assert done.returncode == 0, done.stderr
     rows = [line.split(' | ') for line in out.read_text().splitlines() if line.startswith('| ')]
     assert len({len(row) for row in rows}) == 1
@@ -176,14 +172,14 @@ def test_compare_paper_refuses(fails, tmp_path):
     fails('make it', 'compare_paper.py', '--markdown', tmp_path / 'nowhere' / 'x.md')
 
 
-def test_plot_depth(tmp_path):
+def test_plot_depth(call, tmp_path):
     for depth, values in ((20, (70.0, 71.0)), (56, (75.0, ))):
         for seed, value in enumerate(values):
             work_dir(tmp_path, f'dla_l{depth}_b128_cifar100_seed{seed}', depth, [1.0, value])
     work_dir(tmp_path, 'se20_b128_cifar100', 20, [50.0, 66.0])
     work_dir(tmp_path, 'se56_b128_cifar100', 56, [50.0])
     picture, numbers = tmp_path / 'depth.png', tmp_path / 'depth.json'
-    done = call('plot_depth.py', tmp_path, '--out', picture, '--json', numbers)
+    done = call('analysis/plot_depth.py', tmp_path, '--out', picture, '--json', numbers)
     assert done.returncode == 0, done.stderr
     assert json.loads(numbers.read_text()) == {
         'dla_l_b128_cifar100': {'20': [70.0, 71.0], '56': [75.0]}, 'se_b128_cifar100': {'20': [66.0]}}
@@ -278,8 +274,8 @@ def trained(tmp_path_factory):
     return root
 
 
-def test_layer_attention_map(trained, tmp_path):
-    done = call('layer_attention_map.py', trained / 'config.py', trained / 'checkpoint.pth',
+def test_layer_attention_map(call, trained, tmp_path):
+    done = call('analysis/layer_attention_map.py', trained / 'config.py', trained / 'checkpoint.pth',
                 trained / 'pictures', trained / 'pictures' / '1.png', '--out-dir', tmp_path / 'out',
                 '--per-head', '--device', 'cpu')
     assert done.returncode == 0, done.stderr

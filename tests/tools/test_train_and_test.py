@@ -1,7 +1,7 @@
 """The command-line tools, run as a user runs them."""
 import json
+import logging
 import os
-import runpy
 import shutil
 import socket
 import subprocess
@@ -14,6 +14,7 @@ import pytest
 import torch
 
 CONFIG = 'configs/mini/faster_rcnn_dla_l18_mini.py'
+pytestmark = pytest.mark.xdist_group('train_and_test')  # one worker trains what they share
 
 
 def free_port():
@@ -36,15 +37,13 @@ def run(*args, check=True, **env):
 
 
 @pytest.fixture
-def fails(monkeypatch):
-    """Run a tool in this process: it must exit with one sentence, which Python prints, and 1."""
+def fails(call):
+    """Run a tool in this process: it must exit with one sentence and 1."""
 
-    def check(words, *args):
-        monkeypatch.setattr(sys, 'argv', [str(a) for a in args])
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_path(str(args[0]), run_name='__main__')
-        message = stop.value.code
-        assert message.startswith('error: ') and words in message and '\n' not in message
+    def check(words, tool, *args):
+        done = call(tool, *args)
+        assert done.returncode == 1 and words in done.stderr
+        assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
 
     return check
 
@@ -55,6 +54,7 @@ def mask_run(mini_root, tmp_path_factory):
     work = tmp_path_factory.mktemp('mask')
     result = run(sys.executable, 'tools/train.py', 'configs/mini/mask_rcnn_mrla_l18_mini.py',
                  '--work-dir', work, '--cfg-options', 'train_cfg.max_epochs=2',
+                 'train_dataloader.dataset.indices=6', 'val_dataloader.dataset.indices=2',
                  'default_hooks.logger.interval=1', MINI_ROOT=str(mini_root))
     return work, result.stdout
 
@@ -77,11 +77,12 @@ def test_resume_goes_on(mask_run, mini_root, tmp_path):
     (work / 'last_checkpoint').write_text(str(work / 'epoch_2.pth'))
     result = run(sys.executable, 'tools/train.py', 'configs/mini/mask_rcnn_mrla_l18_mini.py',
                  '--work-dir', work, '--resume', '--cfg-options', 'train_cfg.max_epochs=3',
+                 'train_dataloader.dataset.indices=6', 'val_dataloader.dataset.indices=2',
                  MINI_ROOT=str(mini_root))
     assert 'resumed epoch: 2' in result.stdout and (work / 'epoch_3.pth').is_file()
 
 
-def test_testing_prints_box_and_mask_ap_and_writes_results(mask_run, mini_root, tmp_path):
+def test_testing_prints_box_and_mask_ap_and_writes_results(call, mask_run, mini_root, tmp_path):
     work, _ = mask_run
     result = run(sys.executable, 'tools/test.py', 'configs/mini/mask_rcnn_mrla_l18_mini.py',
                  work / 'epoch_2.pth', '--work-dir', tmp_path, '--show-dir', tmp_path / 'drawn',
@@ -95,15 +96,14 @@ def test_testing_prints_box_and_mask_ap_and_writes_results(mask_run, mini_root, 
         assert {'image_id', 'category_id', 'score', 'bbox'} <= detections[0].keys()
     assert len(list((tmp_path / 'drawn').glob('*.png'))) == 6
     assert (tmp_path / 'all.pkl').is_file()
-    grid = run(sys.executable, 'tools/analysis/picture_grid.py', tmp_path / 'drawn',
-               tmp_path / 'grid.png')
+    grid = call('analysis/picture_grid.py', tmp_path / 'drawn', tmp_path / 'grid.png')
     assert str(tmp_path / 'grid.png') in grid.stdout
     assert cv2.imread(str(tmp_path / 'grid.png')).shape == (720, 1280, 3)
 
 
 def test_mistakes_get_one_sentence(fails, mask_run, mini_root, tmp_path, monkeypatch):
     work, _ = mask_run
-    train, test = 'tools/train.py', 'tools/test.py'
+    train, test = 'train.py', 'test.py'
     monkeypatch.setenv('MINI_ROOT', 'none')
     fails('none/annotations/instances_train2017.json does not exist', train, CONFIG)
     monkeypatch.setenv('MINI_ROOT', str(mini_root))
@@ -221,9 +221,11 @@ def test_two_processes_train_as_one_of_the_same_total_batch(classifier, tmp_path
     assert list((tmp_path / 'drawn').rglob('*.png'))
 
 
-def test_learning_rate_note_and_scaling(classifier, tmp_path):
-    args = ('tools/train.py', classifier, '--work-dir', tmp_path, '--cfg-options',
+def test_learning_rate_note_and_scaling(call, classifier, tmp_path):
+    logging.disable(logging.NOTSET)
+    args = ('train.py', classifier, '--work-dir', tmp_path, '--cfg-options',
             'train_dataloader.batch_size=2', 'train_cfg.max_epochs=1')
-    assert 'meant for a total batch of 4, this run has 2' in run(sys.executable, *args).stdout
-    scaled = run(sys.executable, *args, '--auto-scale-lr').stdout
-    assert 'note: the learning rate' not in scaled and 'LR is set based on batch size of 4' in scaled
+    assert 'meant for a total batch of 4, this run has 2' in call(*args).stdout
+    scaled = call(*args, '--auto-scale-lr')
+    assert 'note: the learning rate' not in scaled.stdout
+    assert 'LR is set based on batch size of 4' in scaled.stdout + scaled.stderr
