@@ -1,6 +1,13 @@
 #!/usr/bin/env bash
-# Runs the whole test suite (or, with arguments, what they tell pytest to).
+# Runs the tests; with --full every one, those of real images where COCO_ROOT and CIFAR_ROOT name
+# them. Other arguments go to pytest: tools/run_tests.sh tests/models -k dla
 # PYTHON=/path/to/python uses a ready environment.
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
-"$PYTHON" -m pytest tests "$@"
+if [ "${1:-}" = --full ]; then
+    shift
+    set -- -m '' "$@"
+fi
+# one thread a worker; spinning threads would take the core from the other worker
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
+"$PYTHON" -m pytest -n auto --maxprocesses 4 --dist worksteal "$@"

@@ -14,7 +14,6 @@ import pytest
 import torch
 
 CONFIG = 'configs/mini/faster_rcnn_dla_l18_mini.py'
-pytestmark = pytest.mark.xdist_group('train_and_test')  # one worker trains what they share
 
 
 def free_port():
