@@ -11,10 +11,14 @@ def test_a_config_needs_only_the_scope():
 
 
 def test_a_contract_suite_covers_every_registered_backbone_and_plugin():
+    """In the default tier."""
     from models.backbones import test_layer_attention_resnet, test_layer_attention_vit
 
     from mmdla import models
     from mmdla.registry import MODELS
+    for suite in (test_layer_attention_resnet, test_layer_attention_vit):
+        for test in (suite.test_outputs_of_a_batch_are_those_of_its_samples, suite.test_autocast):
+            assert 'full' not in [mark.name for mark in getattr(test, 'pytestmark', ())]
     configs = [config for suite in (test_layer_attention_resnet, test_layer_attention_vit)
                for config in suite.VARIANTS.values()]
     configs += [plugin['cfg'] for config in configs for plugin in config.get('plugins', ())
