@@ -2,6 +2,7 @@ import logging
 import os
 import random
 import runpy
+import signal
 import sys
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,13 @@ def data_roots():
         for name in DATA_ROOTS:
             patch.delenv(name, raising=False)
         yield given
+
+
+@pytest.fixture(scope='session', autouse=True)
+def interruptible():
+    """A shell's background jobs ignore Ctrl-C, and so would the processes that tests interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope='session', autouse=True)
