@@ -68,9 +68,9 @@ PLUGINS = 'tests/models/backbones/test_plugins.py'
 TRANSFORMER = 'tests/models/backbones/test_layer_attention_vit.py'
 TOKENS = (TRANSFORMER, 'is_the_equations')
 OPS = 'tests/ops/test_layer_attention.py'
-FAST = (OPS, 'fast_paths_are_the_reference')
-FOLDED = (OPS, 'fast_paths_are_the_reference and folded')
-KERNELS = (OPS, 'fast_paths_are_the_reference and kernels')
+FAST = (OPS, 'every_path_is_the_definition')
+FOLDED = (OPS, 'every_path_is_the_definition and folded')
+KERNELS = (OPS, 'every_path_is_the_definition and kernels')
 DROPPED = (OPS, 'drop_path_drops')
 LOADER = 'tests/test_pretrained.py'
 CONVERTER = 'tests/tools/test_released_to_mmdla.py'
@@ -465,10 +465,15 @@ class Laboratory:
         return process.returncode, text.splitlines()
 
     def close(self) -> None:
-        """End what runs, with the compilers and tools that it has started."""
+        """Interrupt what runs, so that it ends what it has started itself."""
         self.closed = True
         for process in list(self.running):
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGINT)
+        for process in list(self.running):
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def copied(folder: Path) -> Path:
@@ -516,8 +521,13 @@ def main() -> int:
                         help='faults at a time, each on one thread (default: %(default)s)')
     args = parser.parse_args()
     faults = [f for f in FAULTS if any(word in f.name for word in args.words or [''])]
-    for fault in faults:
-        place_of(fault, ROOT)
+    if not faults:
+        parser.error('no fault has one of these words in its name')
+    try:
+        for fault in faults:
+            place_of(fault, ROOT)
+    except LookupError as error:
+        parser.error(str(error))
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix='mmdla_mutants_') as folder:
         lab = Laboratory(folder)
