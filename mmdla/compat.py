@@ -21,7 +21,8 @@ def mmengine_checkpoints():
     does not name those that it writes: its logging history, which OneDL's names.
     """
     if hasattr(torch.serialization, 'safe_globals'):  # since torch 2.5
-        return torch.serialization.safe_globals(HISTORY)
+        known = torch.serialization.get_safe_globals()  # which the context would remove at its end
+        return torch.serialization.safe_globals([entry for entry in HISTORY if entry not in known])
     return nullcontext()
 
 

@@ -6,11 +6,11 @@ SPINS = '1000'
 
 
 def spin_briefly() -> None:
-    """Let a thread that waits for the others look about 10 microseconds long before it sleeps.
+    """Let a thread that waits for the others spin for about 10 microseconds before it sleeps.
 
-    GNU OpenMP, which torch has on Linux, looks for milliseconds by default and burns the core that a
-    data-loader worker or another process needs, see docs/performance.md. An OMP_WAIT_POLICY or a
-    GOMP_SPINCOUNT of the environment wins; where torch is loaded already, it is too late.
+    GNU OpenMP, which torch uses on Linux, spins for milliseconds by default and burns the core that a
+    data-loader worker or another process needs, see docs/performance.md. OMP_WAIT_POLICY and
+    GOMP_SPINCOUNT in the environment win. Once torch is loaded, it is too late, and nothing is set.
     """
     if 'torch' not in sys.modules and 'OMP_WAIT_POLICY' not in os.environ:
         os.environ.setdefault('GOMP_SPINCOUNT', SPINS)

@@ -8,13 +8,14 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
+# first: settles how threads wait before torch is loaded, and registers operators before mmdet asks
+import mmdla  # noqa: F401  isort: skip
+
 import mmengine
 import numpy as np
 import pytest
 import torch
 from mmengine.utils import ManagerMixin
-
-import mmdla  # noqa: F401  registers the operators before mmdet's models are imported
 
 ROOT = Path(__file__).parents[1]
 DATA_ROOTS = ('COCO_ROOT', 'MINI_ROOT', 'BCCD_ROOT', 'CIFAR_ROOT', 'IMAGENET_ROOT', 'MINI_SHAPES_ROOT')

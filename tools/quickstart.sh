@@ -19,12 +19,18 @@ for argument in "$@"; do
             ;;
     esac
 done
+unset MINI_ROOT MINI_SHAPES_ROOT  # the sets are those made here
 source "$(dirname "$0")/environment.sh"
+trap 'echo; echo "stopped: start it again and it goes on" >&2; exit 130' INT
 
 CLASSIFIER=configs/mini/dla_l18_mini_shapes.py
 DETECTOR=configs/mini/faster_rcnn_dla_l18_mini_pretrained.py
 SCRATCH=configs/mini/faster_rcnn_dla_l18_mini.py
 WORK=work_dirs/quickstart
+
+mkdir -p $WORK
+exec 8>$WORK/lock
+lock 8 now || fail "another quickstart is running in $ROOT: wait for it."
 
 once() {  # MARKER: whether a step, which made this file at its end, was done before
     if [ -e "$1" ]; then end 'done before'; else return 1; fi
@@ -82,14 +88,21 @@ if [ -n "$COMPARE" ]; then
 fi
 
 echo
-echo "== done in $(clock $SECONDS)"
-"$PYTHON" tools/analysis/compare_metrics.py pretrained=$WORK/detector/metrics.json \
-    ${COMPARE:+scratch=$WORK/scratch/metrics.json}
+if [ -n "$COMPARE" ]; then
+    "$PYTHON" tools/analysis/compare_metrics.py pretrained=$WORK/detector/metrics.json \
+        scratch=$WORK/scratch/metrics.json
+    echo
+fi
+read -r AP AP50 < <("$PYTHON" -c "import json; m = json.load(open('$WORK/detector/metrics.json'))
+print('%.3f' % m['coco/bbox_mAP'], '%.3f' % m['coco/bbox_mAP_50'])")
 cat <<END
-picture, ground truth left and detections right: $PICTURE
+done in $(clock $SECONDS)
+  box AP   $AP, AP50 $AP50 on 60 validation images
+  picture  $PICTURE: ground truth left, detections right
+  logs     $LOGS, $WORK
 
-Next (after \`. .venv/bin/activate\`):
-  python tools/inference.py $DETECTOR $WORK/detector/epoch_6.pth YOUR_IMAGE.jpg
-  python tools/train.py configs/custom/faster_rcnn_dla_l50_bccd.py   # a model for a set of your own
-  python tools/analysis/layer_attention_map.py $DETECTOR $WORK/detector/epoch_6.pth data/mini_coco/val2017
+next:
+  your own image      $IN_SHELL tools/inference.py $DETECTOR $WORK/detector/epoch_6.pth IMAGE
+  your own data set   $IN_SHELL tools/train.py configs/custom/faster_rcnn_dla_l50_bccd.py   # after editing its 15 lines
+  attention maps      $IN_SHELL tools/analysis/layer_attention_map.py $DETECTOR $WORK/detector/epoch_6.pth data/mini_coco/val2017
 END

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Runs the tests; with --full every one, those of real images where COCO_ROOT and CIFAR_ROOT name
-# them. Other arguments go to pytest: tools/run_tests.sh tests/models -k dla
+# Runs the tests; with --full all of them, including those on real images if COCO_ROOT and CIFAR_ROOT
+# are set. Other arguments go to pytest: tools/run_tests.sh tests/models -k dla
 # PYTHON=/path/to/python uses a ready environment.
 set -euo pipefail
+VERBOSE='' STEPS='' MODULES='pytest xdist'
 source "$(dirname "$0")/environment.sh"
 if [ "${1:-}" = --full ]; then
     shift

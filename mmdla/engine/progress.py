@@ -24,7 +24,8 @@ def progress(runner: Runner) -> Iterator[None]:
     Args:
         runner (Runner): Of a run that has not started.
     """
-    console = Console(file=sys.stdout, highlight=False, quiet=not is_main_process())
+    console = Console(file=sys.stdout, highlight=False, quiet=not is_main_process(),
+                      force_terminal=None if sys.stdout.isatty() else False)
     hook = ProgressHook(console)
     runner.register_hook(hook, 'LOWEST')
     for handler in runner.logger.handlers:
@@ -61,7 +62,7 @@ class ProgressHook(Hook):
             TextColumn('{task.percentage:3.0f} %'),
             TimeRemainingColumn(elapsed_when_finished=True), TextColumn('{task.fields[loss]}'),
             console=console, refresh_per_second=2, redirect_stdout=False, redirect_stderr=False,
-            disable=not console.is_terminal)
+            disable=not console.is_interactive or console.is_dumb_terminal)
 
     def start(self, what: str, total: int, done: int = 0) -> None:
         self.task = self.bar.add_task(what, total=total, completed=done, loss='')

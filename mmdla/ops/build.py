@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Dict, Iterator, List, Optional
@@ -23,7 +24,7 @@ from typing import IO, Dict, Iterator, List, Optional
 import torch
 
 from mmdla.errors import UserError, run
-from mmdla.ops.backend import CSRC, library
+from mmdla.ops.backend import CSRC, kernels, library
 
 # the one that takes longest to compile first
 SOURCES = ('operations.cpp', 'light.cpp', 'base.cpp', 'means.cpp', 'residual.cpp')
@@ -116,7 +117,8 @@ def compile_to(target: Path, command: List[str], log: Path) -> None:
         free = shutil.disk_usage(scratch).free
         if free < 2**20 or 'No space left on device' in log.read_text(errors='replace'):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        raise not_built(f'{command[0]} failed', f'see {log} for its errors')
+        named = ', which CXX names,' if os.environ.get('CXX') else ''
+        raise not_built(f'{command[0]}{named} failed', f'see {log} for its errors')
 
 
 def run_all(commands: List[List[str]], scratch: Path, log: IO[str]) -> bool:
@@ -154,8 +156,8 @@ def start(command: List[str], log: IO[str], environment: Dict[str, str]) -> subp
 
 
 def not_built(why: str, what_to_do: str) -> UserError:
-    return UserError(f'the CPU kernels are not built, as {why}: {what_to_do}, or do without, on slower '
-                     'operations of PyTorch.')
+    return UserError(f'the CPU kernels are not built, because {why}. To build them, {what_to_do}; '
+                     'without them PyTorch\'s own operations run, which are slower.')
 
 
 def main() -> None:
@@ -163,6 +165,12 @@ def main() -> None:
         print(__doc__)
         return
     seconds = build()
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', UserWarning)
+        try:
+            kernels()
+        except UserWarning as warning:
+            raise UserError(f'the CPU kernels are built, but {warning}') from warning
     print(f'{library()} is there' if seconds is None else f'built {library()} ({seconds:.0f} s)')
 
 

@@ -76,12 +76,13 @@ def test_a_test_shows_the_table_of_ap_once(runner, capsys):
 
 def test_a_terminal_has_a_bar_with_the_running_loss_and_gets_its_cursor_back(runner, monkeypatch):
     def terminal(file, **kwargs):
-        return Console(file=file, force_terminal=True, width=100, **kwargs)
+        return Console(file=file, width=100, **{**kwargs, 'force_terminal': True})
 
     class Broken(module.ProgressHook):
         def after_train_epoch(self, runner):
             raise KeyboardInterrupt
 
+    monkeypatch.setenv('TERM', 'xterm')
     monkeypatch.setattr(module, 'Console', terminal)
     monkeypatch.setattr(module, 'ProgressHook', Broken)
     with open(Path(runner.work_dir) / 'screen', 'w+') as screen:

@@ -299,11 +299,13 @@ def test_compiles_without_graph_breaks(build, size):
     compile_and_compare(alive(build(**size)).double().train(), torch.randn(2, 3, 64, 64).double())
 
 
-@pytest.mark.parametrize('build', [
-    pytest.param(name, marks=() if name in ('dla_l', 'dla_b', 'rla') else pytest.mark.full)
-    for name in VARIANTS], indirect=True)
-def test_compiles_with_frozen_stages_and_norms(build):
-    model = alive(build(**TWO_STAGES, frozen_stages=1, norm_eval=True)).double().train()
+@pytest.mark.parametrize('build, size', [
+    *(pytest.param(name, TWO_STAGES, id=f'{name}-two_stages') for name in ('dla_l', 'dla_b', 'rla')),
+    *(pytest.param(name, dict(depth=18), id=f'{name}-whole', marks=pytest.mark.full)
+      for name in VARIANTS),
+], indirect=['build'])
+def test_compiles_with_frozen_stages_and_norms(build, size):
+    model = alive(build(**size, frozen_stages=1, norm_eval=True)).double().train()
     compile_and_compare(model, torch.randn(2, 3, 64, 64).double())
 
 
