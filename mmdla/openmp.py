@@ -6,7 +6,7 @@ SPINS = '1000'
 
 
 def spin_briefly() -> None:
-    """Let a thread that waits for the others spin for about 10 microseconds before it sleeps.
+    """Let a thread that waits for the others spin for some ten microseconds before it sleeps.
 
     GNU OpenMP, which torch uses on Linux, spins for milliseconds by default and burns the core that a
     data-loader worker or another process needs, see docs/performance.md. OMP_WAIT_POLICY and
