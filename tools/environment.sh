@@ -122,6 +122,7 @@ else
         lock 9 wait
     fi
     if [ -e .venv/installed ] && [ -z "$(find requirements setup.py -newer .venv/installed)" ]; then
+        rm -f $LOGS/installing
         end ready
     else
         if [ -e .venv ] && [ ! -e .venv/installed ] && [ ! -e $LOGS/installing ]; then

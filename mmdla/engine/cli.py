@@ -7,11 +7,7 @@ from typing import Optional
 from mmengine.config import Config, DictAction
 
 from mmdla.compat import import_datasets
-from mmdla.errors import UserError, run
-
-__all__ = [
-    'add_options', 'from_launcher', 'load_config', 'parser', 'rank', 'read_config', 'run', 'world_size'
-]
+from mmdla.errors import UserError, run  # noqa: F401 (tools call cli.run)
 
 
 def parser(description: str) -> argparse.ArgumentParser:

@@ -62,9 +62,10 @@ class ProgressHook(Hook):
             TextColumn('{task.percentage:3.0f} %'),
             TimeRemainingColumn(elapsed_when_finished=True), TextColumn('{task.fields[loss]}'),
             console=console, refresh_per_second=2, redirect_stdout=False, redirect_stderr=False,
-            disable=not console.is_interactive or console.is_dumb_terminal)
+            disable=not console.is_interactive)
 
     def start(self, what: str, total: int, done: int = 0) -> None:
+        """Begin a bar of ``total`` steps, of which ``done`` were done before."""
         self.task = self.bar.add_task(what, total=total, completed=done, loss='')
         self.bar.start()
 
@@ -87,4 +88,5 @@ class ProgressHook(Hook):
 
     @staticmethod
     def loss(runner) -> float:
+        """Mean of the last 20 steps."""
         return runner.message_hub.get_scalar('train/loss').mean(WINDOW)

@@ -91,7 +91,9 @@ def alone(cache: Path) -> Iterator[None]:
         with suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX)
             for left_over in cache.glob('scratch_*'):
-                shutil.rmtree(left_over, ignore_errors=True)
+                # not another machine's, whose locks do not reach here
+                if time.time() - left_over.stat().st_mtime > 3600:
+                    shutil.rmtree(left_over, ignore_errors=True)
         yield
 
 
