@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from mmdla.compat import mmengine_checkpoints
 from mmdla.errors import UserError
 from mmdla.literal_config import literal_config
+from mmdla.names_before import present_config, present_names
 from mmdla.registry import MODELS
 
 HEADS = ('fc.', 'head.')
+ATTENTION = 'attention.'
 
 
 def read_checkpoint(filename: str):
@@ -41,6 +43,8 @@ def read_checkpoint(filename: str):
 def state_dict_of(checkpoint, filename: str) -> Dict[str, Tensor]:
     """The tensors of a checkpoint: bare or under ``state_dict``, without ``module.``.
 
+    Names of earlier versions become the present ones, with a note.
+
     Raises:
         UserError: If there are none.
     """
@@ -53,7 +57,16 @@ def state_dict_of(checkpoint, filename: str) -> Dict[str, Tensor]:
     if not tensors:
         raise UserError(f'checkpoint {filename} holds no tensors: check that it is a PyTorch '
                         'checkpoint of a model.')
-    return tensors
+    return under_present_names(tensors)
+
+
+def under_present_names(tensors: Dict[str, Tensor]) -> Dict[str, Tensor]:
+    """Tensors with names of earlier versions under their present ones, and a note in the log."""
+    names = present_names(tensors)
+    if names:
+        print_log(f'{len(names)} tensors with names of mmdla 0.1 were renamed, such as '
+                  f'{" to ".join(next(iter(names.items())))}', 'current', logging.INFO)
+    return OrderedDict((names.get(name, name), tensor) for name, tensor in tensors.items())
 
 
 def read_state_dict(filename: str) -> Dict[str, Tensor]:
@@ -85,14 +98,14 @@ def build_trained(config: dict, filename: str) -> nn.Module:
         UserError: If it cannot be built.
     """
     try:
-        return MODELS.build({**config, 'init_cfg': None})
+        return MODELS.build({**present_config(config), 'init_cfg': None})
     except Exception as error:
         reason = f'{type(error).__name__}: {error}'.splitlines()[0]
         raise UserError(f'checkpoint {filename} is of a backbone that cannot be built here ({reason}): '
                         'use the version of mmdla that it was trained with.') from error
 
 
-def some(names: List[str], most: int = 5) -> str:
+def shorten(names: List[str], most: int = 5) -> str:
     """The first names and how many more there are."""
     names = list(names)
     more = f' and {len(names) - most} more' if len(names) > most else ''
@@ -111,7 +124,7 @@ def mismatches(own: Dict[str, Tensor], given: Dict[str, Tensor], most: int = 5) 
         if k in given and given[k].shape != own[k].shape
     ]
     return [
-        f'{len(names)} {what} ({some(names, most)})'
+        f'{len(names)} {what} ({shorten(names, most)})'
         for what, names in (('missing', missing), ('unknown', unknown), ('of another shape', shapes))
         if names
     ]
@@ -136,21 +149,21 @@ def missing_start(filename: str, zero: bool) -> UserError:
     return UserError(f'the backbone\'s start {filename} does not exist: {", or ".join(ways)}.')
 
 
-def check_meaning(backbone: nn.Module, config: Optional[dict], filename: str) -> None:
+def check_arguments(backbone: nn.Module, config: Optional[dict], filename: str) -> None:
     """Compare the arguments that tensors of the same shapes can differ in.
 
     Args:
-        backbone (nn.Module): To be filled; one without ``config`` is not compared.
+        backbone (nn.Module): To be filled; only those of this package have such arguments.
         config (dict, optional): Of the backbone that the tensors were trained in.
         filename (str): Of the checkpoint.
 
     Raises:
         UserError: For the first one that differs.
     """
-    if not (config and str(config.get('type')).startswith('mmdla.') and hasattr(backbone, 'config')):
+    if not (config and str(config.get('type')).startswith('mmdla.')):
         return
-    theirs = getattr(build_trained(config, filename), 'config', {})
-    for name, value in backbone.config.items():
+    theirs = build_trained(config, filename).non_shape_arguments
+    for name, value in getattr(backbone, 'non_shape_arguments', {}).items():
         if name in theirs and theirs[name] != value:
             raise UserError(
                 f'checkpoint {filename} was trained with {name}={theirs[name]!r}, and this backbone '
@@ -158,31 +171,16 @@ def check_meaning(backbone: nn.Module, config: Optional[dict], filename: str) ->
                 'checkpoint that was trained with its own value.')
 
 
-def fit_position_embedding(backbone: nn.Module, given: Dict[str, Tensor], filename: str) -> None:
-    """Resize a vision transformer's position embedding in ``given`` to the backbone's grid.
-
-    Raises:
-        UserError: If the checkpoint's grid is not square, so that only its own size fits.
-    """
-    try:
-        backbone._prepare_pos_embed(given, '')
-    except AssertionError as error:
-        raise UserError(
-            f'the position embedding in checkpoint {filename}, {given["pos_embed"].shape[1]} tokens, '
-            'is not of a square grid and cannot be resized: set img_size to the checkpoint\'s.'
-        ) from error
-
-
 def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = None) -> None:
     """Fill a backbone from a checkpoint of a backbone, classifier or detector.
 
     Says how many tensors it took. Tensors of a classifier's head are left aside. An ordinary
-    ResNet is accepted where ``backbone.attention_init == 'zero'`` and where plugins leave their
-    input as it is, so that the network starts as exactly that ResNet. A vision transformer's
+    checkpoint of the trunk is accepted with ``attention_init='zero'`` and where plugins leave their
+    input as it is, so that the network starts as exactly that trunk. A vision transformer's
     position embedding of another grid is resized.
 
     Args:
-        backbone (nn.Module): One of this package's backbones.
+        backbone (nn.Module): One of this package's backbones, a :class:`mmdla.trunks.trunk.Trunk`.
         filename (str): A path, or an address that mmengine knows.
         prefix (str, optional): Of the backbone's tensors in the file. By default 'backbone.'
             where there are such tensors, else none.
@@ -191,10 +189,8 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
         UserError: If the file is missing or unreadable, does not fill the backbone whole, or says
             that it was trained with arguments that shapes do not tell and that differ.
     """
-    attention_init = getattr(backbone, 'attention_init', None)
-    zero = attention_init is not None and backbone.variant == 'light'
     if '://' not in filename and not os.path.isfile(filename):
-        raise missing_start(filename, zero)
+        raise missing_start(filename, backbone.can_start_plain)
     checkpoint = read_checkpoint(filename)
     tensors = state_dict_of(checkpoint, filename)
     if prefix is None:
@@ -205,37 +201,31 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
         k.removeprefix(prefix): v for k, v in tensors.items()
         if k.startswith(prefix) and not (prefix == '' and k.startswith(HEADS))
     }
-    unbuilt = tuple(f'layer{i}.' for i in range(getattr(backbone, 'num_stages', 4) + 1, 5))
-    unbuilt += getattr(backbone, 'left_aside', ())
-    given = {k: v for k, v in given.items() if not k.startswith(unbuilt)}
-    if hasattr(backbone, 'pos_embed'):
-        fit_position_embedding(backbone, given, filename)
+    given = {k: v for k, v in given.items() if not k.startswith(backbone.unbuilt)}
+    backbone.fit(given, filename)
     own = backbone.state_dict()
-    trunk = {k: v for k, v in own.items() if '.attention.' not in f'.{k}'}
-    plugins = getattr(backbone, 'plugin_layers', dict)()
-    inside = tuple(f'{name}.' for name in plugins)
-    ordinary = {k: v for k, v in trunk.items() if not k.startswith(inside)}
-    plain = not any('.attention.' in f'.{k}' for k in given)
-    expected = trunk if plain and attention_init == 'zero' else own
-    neutral = ()
-    if hasattr(backbone, 'neutral_plugins'):
-        neutral = tuple(f'{name}.' for name in backbone.neutral_plugins())
+    trunk = {k: v for k, v in own.items() if not k.startswith(ATTENTION)}
+    plain = not any(k.startswith(ATTENTION) for k in given)
+    expected = trunk if plain and backbone.starts_plain else own
+    neutral = tuple(f'{name}.' for name in backbone.neutral_plugins())
     if not any(k.startswith(neutral) for k in given):
         expected = {k: v for k, v in expected.items() if not k.startswith(neutral)}
     problems = mismatches(expected, given)
     if problems:
+        inside = tuple(f'{name}.' for name in backbone.plugin_layers())
+        ordinary = {k: v for k, v in trunk.items() if not k.startswith(inside)}
         hint = 'use the checkpoint of this architecture, variant and context unit'
         if any('mrla' in k or 'layer_attention' in k for k in tensors):
             hint = 'it is in a released layout: convert it with tools/convert/released_to_mmdla.py'
         elif plain and not mismatches(ordinary, given):
-            hint = ('it is an ordinary ResNet of this depth: set attention_init=\'zero\' in the '
-                    'backbone to start from it' if zero and attention_init != 'zero' else
+            hint = ('it is of the plain network: set attention_init=\'zero\' in the '
+                    'backbone to start from it'
+                    if backbone.can_start_plain and not backbone.starts_plain else
                     'it is of the plain network, without the attention of this backbone')
-        size = getattr(backbone, 'depth', None) or backbone.arch
-        raise UserError(f'checkpoint {filename} does not fit {type(backbone).__name__}-{size}, '
+        raise UserError(f'checkpoint {filename} does not fit {type(backbone).__name__}-{backbone.size}, '
                         f'tensors {"; ".join(problems)}: {hint}.')
     if prefix in ('', 'backbone.'):
-        check_meaning(backbone, trained_config(checkpoint), filename)
+        check_arguments(backbone, trained_config(checkpoint), filename)
     backbone.load_state_dict(given, strict=False)
     rest = len(own) - len(expected)
     print_log(
@@ -264,5 +254,4 @@ def check_fit(model: nn.Module, filename: str, checkpoint, part: str = '') -> No
     if problems:
         raise UserError(f'checkpoint {filename} does not fit the config\'s {type(model).__name__}, '
                         f'tensors {"; ".join(problems)}: use the config that it was trained with.')
-    if hasattr(model, 'backbone'):
-        check_meaning(model.backbone, trained_config(checkpoint), filename)
+    check_arguments(model.backbone, trained_config(checkpoint), filename)

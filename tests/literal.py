@@ -50,7 +50,7 @@ def light_attention(x, o, p, dim):
     for channel in range(len(y)):
         head = slice(channel // dim * dim, channel // dim * dim + dim)
         s = sum(q[head][i] * k[head][i] for i in range(dim)) / math.sqrt(dim)
-        out.append(p['lambda_t'][channel] * o[channel] + sigma(s) * v[channel])
+        out.append(p['lambda_l'][channel] * o[channel] + sigma(s) * v[channel])
     return torch.stack(out)
 
 
@@ -59,10 +59,10 @@ def perceptron(x, p, name):
     return linear(hidden * (hidden > 0), p[f'{name}.2.weight'], p[f'{name}.2.bias'])
 
 
-def dsu(y, c_prev, p, gates, normalizer, first=False):
+def dsu(y, c_prev, p, form, normalizer, first=False):
     """DLA, Eq. 7-9 for one sample."""
     h = NORMALIZERS[normalizer](c_prev)
-    if gates == 'joint':
+    if form == 'joint':
         s = linear(torch.cat([h, y]), p['squeeze.weight'])
         s = s * (s > 0)
         pre = linear(s, p['expand.weight'], p['expand.bias'])
@@ -83,8 +83,8 @@ def lstm(pre, c_prev, out):
 class Unit:
     """A context unit for one sample: ``step(y, state) -> state`` and the output of a state."""
 
-    def __init__(self, params, type='DSU', gates='joint', normalizer='sigmoid', **_):
-        self.p, self.type, self.gates, self.normalizer = params, type, gates, normalizer
+    def __init__(self, params, type='DSU', form='joint', normalizer='sigmoid', **_):
+        self.p, self.type, self.form, self.normalizer = params, type, form, normalizer
 
     def step(self, y, state, c_0=None):
         """State (h, c); None before the first layer, where c is c_0 or zero."""
@@ -92,7 +92,7 @@ class Unit:
         start = torch.zeros_like(y) if c_0 is None else c_0
         h, c = (torch.zeros_like(y), start) if first else state
         if self.type == 'DSU':
-            c = dsu(y, c, p, self.gates, self.normalizer, first and c_0 is None)
+            c = dsu(y, c, p, self.form, self.normalizer, first and c_0 is None)
             return sigma(c), c
         if self.type == 'DIA':
             return lstm(perceptron(y, p, 'from_input') + perceptron(h, p, 'from_context'), c, 'sigmoid')
@@ -109,22 +109,22 @@ def below(params, prefix):
     return {k[len(prefix):]: v for k, v in params.items() if k.startswith(prefix)}
 
 
-def light_stage(stage, x, dim=32, dla=False, unit=None, gate='sigmoid'):
+def light_stage(stage, x, dim=32, dla=False, unit=None, refresh_by='output'):
     """A whole stage (B, C_in, H, W) to (B, C, H', W'); the norms are the stage's own."""
     params = dict(stage.attention.named_parameters())
-    dyn = Unit(below(params, 'context_unit.'), **(unit or {}))
+    dyn = Unit(below(params, 'context.unit.'), **(unit or {}))
     states = [None] * len(x)
     for index in range(len(stage)):
-        branch, shortcut = stage[index](x)
+        branch, shortcut = stage[index].branches(x, x)
         total = branch + shortcut
         x = total * (total > 0)
         o = []
         for b in range(len(x)):
             past = shortcut[b]
             if dla:
-                states[b] = dyn.step(gap(x[b]), states[b], params.get('initial_context'))
+                states[b] = dyn.step(gap(x[b]), states[b], params.get('context.initial'))
                 h, c = dyn.step(gap(past), states[b])
-                refreshed = past * (h if gate == 'sigmoid' else c)[:, None, None]
+                refreshed = past * (h if refresh_by == 'output' else c)[:, None, None]
                 if 'excite.weight' in params:
                     refreshed = refreshed + depthwise(past, params['excite.weight'])
                 past = refreshed
@@ -144,24 +144,24 @@ def base_attention(q, keys, values, dim):
     return torch.stack(out)
 
 
-def base_stage(stage, x, dim=16, dla=False, unit=None, gate='sigmoid', refresh='features'):
+def base_stage(stage, x, dim=16, dla=False, unit=None, refresh_by='output', refresh='features'):
     """As above for the base form. Every refresh rewrites the maps themselves."""
     params = dict(stage.attention.named_parameters())
-    dyn = Unit(below(params, 'context_unit.'), **(unit or {}))
+    dyn = Unit(below(params, 'context.unit.'), **(unit or {}))
     states, features, keys, values = ([[] for _ in x] for _ in range(4))
     states = [None] * len(x)
     for index in range(len(stage)):
-        branch, shortcut = stage[index](x)
+        branch, shortcut = stage[index].branches(x, x)
         total = branch + shortcut
         x = total * (total > 0)
         o = []
         for b in range(len(x)):
             if dla:
-                states[b] = dyn.step(gap(x[b]), states[b], params.get('initial_context'))
+                states[b] = dyn.step(gap(x[b]), states[b], params.get('context.initial'))
 
                 def d(y, state=states[b]):
                     h, c = dyn.step(y, state)
-                    return h if gate == 'sigmoid' else c
+                    return h if refresh_by == 'output' else c
 
                 if refresh == 'features':
                     features[b] = [past * d(gap(past))[:, None, None] for past in features[b]]
@@ -189,7 +189,7 @@ def lii_stage(stage, x, unit=None):
     dyn = Unit(below(params, 'context_unit.'), **{'type': 'DIA', **(unit or {})})
     states = [None] * len(x)
     for index in range(len(stage)):
-        branch, shortcut = stage[index](x)
+        branch, shortcut = stage[index].branches(x, x)
         total = []
         for b in range(len(x)):
             states[b] = dyn.step(gap(branch[b]), states[b])

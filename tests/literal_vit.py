@@ -6,7 +6,7 @@ position embedding, and the other parameters by name.
 import math
 
 import torch
-from literal import NORMALIZERS, below, conv1d, depthwise, dsu, gap, sigma
+from literal import Unit, below, conv1d, depthwise, dsu, gap, sigma
 
 
 def layer_norm(tokens, p, eps=1e-6):
@@ -52,7 +52,7 @@ def light(z, o, p, dim):
     """MRLA, Eq. 3 with a GELU on the value."""
     q, k, v = query_key_value(z, p)
     s = sigma(head_scores(q, k, dim))
-    return torch.stack([p['lambda_t'][c] * o[c] + s[c] * gelu(v[c]) for c in range(len(v))])
+    return torch.stack([p['lambda_l'][c] * o[c] + s[c] * gelu(v[c]) for c in range(len(v))])
 
 
 def base(z, p, dim, keys, values):
@@ -64,12 +64,46 @@ def base(z, p, dim, keys, values):
     return sum((w / total)[:, None, None] * value for w, value in zip(weights, values))
 
 
-def forward(model, x, grid, variant, dim=16, gates='joint', normalizer='sigmoid', gate='sigmoid'):
+def dla_base(z, index, shared, dim, unit, group, gates):
+    """DLA-B over a group of four blocks, with refresh='features': every earlier map is rewritten."""
+    first = not group
+    if first:
+        group.update(c=z.new_zeros(len(z)), maps=[])
+    group['c'] = dsu(gap(z), group['c'], unit, first=first, **gates)
+    maps = [past * sigma(dsu(gap(past), group['c'], unit, **gates))[:, None, None]
+            for past in group['maps']]
+    group['maps'] = maps = [*maps, z]
+    layers = [below(shared, f'layers.{t}.') for t in range(index + 1 - len(maps), index + 1)]
+    q = conv1d(gap(z), layers[-1]['query.weight'][0, 0])
+    keys = [conv1d(gap(past), p['key.weight'][0, 0]) for past, p in zip(maps, layers)]
+    values = [depthwise(past, p['value.weight']) for past, p in zip(maps, layers)]
+    weights = [torch.exp(head_scores(q, key, dim)) for key in keys]
+    return sum((w / sum(weights))[:, None, None] * value for w, value in zip(weights, values))
+
+
+def lii(model, x, grid, unit):
+    """The blocks' whole branches, of the patches alone, times the unit's output on their means."""
+    extra, states = x.shape[1] - grid[0] * grid[1], [None] * len(x)
+    for block in model.layers:
+        after, out = block(x), []
+        for b in range(len(x)):
+            branch = as_map(after[b, extra:] - x[b, extra:], *grid)
+            states[b] = unit.step(gap(branch), states[b])
+            scaled = as_tokens(branch * states[b][0][:, None, None])
+            out.append(torch.cat([after[b, :extra], x[b, extra:] + scaled]))
+        x = torch.stack(out)
+    return x
+
+
+def forward(model, x, grid, variant, dim=16, form='joint', normalizer='sigmoid', refresh_by='output'):
     """Tokens (B, L, C) behind the position embedding to those behind the last norm."""
     params = dict(model.named_parameters())
-    shared = below(params, 'attention.')
-    unit = below(shared, 'context_unit.')
+    shared = below(params, 'attention.0.')
+    unit = below(shared, 'context.unit.')
     extra = x.shape[1] - grid[0] * grid[1]
+    if variant == 'lii':
+        x = lii(model, x, grid, Unit(below(shared, 'context_unit.'), 'DIA'))
+        return torch.stack([layer_norm(tokens, below(params, 'ln1.')) for tokens in x])
     contexts, groups = [None] * len(x), [None] * len(x)
     for index, block in enumerate(model.layers):
         before, x = x, block(x)
@@ -81,16 +115,20 @@ def forward(model, x, grid, variant, dim=16, gates='joint', normalizer='sigmoid'
                 if index in (0, 4, 8):
                     groups[b] = ([], [])
                 o = base(patches, p, dim, *groups[b])
+            elif variant == 'dla_base':
+                groups[b] = groups[b] if index % 4 else {}
+                gates = dict(form=form, normalizer=normalizer)
+                o = dla_base(patches, index, shared, dim, unit, groups[b], gates)
             else:
                 o = layer_norm(before[b], below(shared, f'shortcut_norms.{index}.'))
                 o = as_map(o[extra:], *grid)
                 if variant == 'dla':
-                    learned = 'initial_context' in shared
+                    learned = 'context.initial' in shared
                     first, c = contexts[b] is None and not learned, contexts[b]
                     if c is None:
-                        c = shared.get('initial_context', x.new_zeros(x.shape[2]))
-                    contexts[b] = c = dsu(gap(patches), c, unit, gates, normalizer, first)
-                    d = NORMALIZERS[gate](dsu(gap(o), c, unit, gates, normalizer))
+                        c = shared.get('context.initial', x.new_zeros(x.shape[2]))
+                    contexts[b] = c = dsu(gap(patches), c, unit, form, normalizer, first)
+                    d = dict(output=sigma, context=lambda c: c)[refresh_by](dsu(gap(o), c, unit, form, normalizer))
                     excited = depthwise(o, shared['excite.weight']) if 'excite.weight' in shared else 0
                     o = o * d[:, None, None] + excited
                 o = light(patches, o, p, dim)

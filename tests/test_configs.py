@@ -10,13 +10,13 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS as CLASSIFIERS
 from torch.overrides import TorchFunctionMode
 
-from mmdla.models import DIAResNet, DLAResNet, MRLAResNet, PlainResNet, RLAResNet
+from mmdla.models import DIAResNet, DLAResNet, MRLAResNet, ResNet, RLAResNet
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 ALL = sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts)
 DETECTION = [name for name in ALL if 'rcnn' in name or 'retinanet' in name]
 CLASSIFICATION = [name for name in ALL if name not in DETECTION]
-SPLIT_20 = dict(type='DSU', gates='split', reduction=20)
+SPLIT_20 = dict(type='DSU', form='split', reduction=20)
 
 # all parameters, and those that frozen_stages=1 leaves to train
 COCO_DETECTORS = {
@@ -68,7 +68,7 @@ for system, depths in COMPARISON_DETECTORS.items():
         for kind, counts in zip(('faster', 'mask'), pair):
             COCO_DETECTORS[f'comparison/{kind}_rcnn_{system}{depth}_1x_coco.py'] = counts
 BACKBONES = [
-    (PlainResNet, dict(), 25_557_032, 44_549_160),
+    (ResNet, dict(), 25_557_032, 44_549_160),
     (MRLAResNet, dict(), 25_738_452, 44_939_646),
     (MRLAResNet, dict(variant='base', deep_stem=True), 25_742_580, 44_926_366),
     (DIAResNet, dict(), 28_358_052, 47_350_180),
@@ -202,7 +202,7 @@ def test_dianet_detector_parameters():
 
 @pytest.mark.usefixtures('without_memory')
 @pytest.mark.parametrize('unit, expected', [(dict(type='LSTM'), 912_090),
-                                            (dict(type='DSU', gates='split', reduction=4), 395_322)])
+                                            (dict(type='DSU', form='split', reduction=4), 395_322)])
 def test_lii_parameters_at_depth_20(unit, expected):
     assert count(DIAResNet(20, unit, trunk='cifar')) + 2_570 == expected
 
@@ -235,7 +235,7 @@ def test_cifar_parameters(name, counts, classes):
 @pytest.mark.parametrize('plugin, counts', CIFAR_PROPOSALS.values(), ids=CIFAR_PROPOSALS)
 def test_plugins_on_the_cifar_trunk(plugin, counts):
     for depth, expected in zip((20, 56, 110), counts):
-        assert count(PlainResNet(depth, trunk='cifar', plugins=[plugin])) + 2_570 == expected
+        assert count(ResNet(depth, trunk='cifar', plugins=[plugin])) + 2_570 == expected
 
 
 @pytest.mark.usefixtures('without_memory')
@@ -255,8 +255,8 @@ def test_other_forms_of_the_comparison_systems(plugin, at_50, at_101):
     layer = plugin.pop('type')
     position = dict(position='conv2', stages=(False, True, True, True)) if 'AA' in layer else {}
     plugins = [dict(cfg=dict(type=layer), per_stage=plugin, **position)]
-    assert count(PlainResNet(50, plugins=plugins)) + 2_049_000 == at_50
-    assert count(PlainResNet(101, plugins=plugins)) + 2_049_000 == at_101
+    assert count(ResNet(50, plugins=plugins)) + 2_049_000 == at_50
+    assert count(ResNet(101, plugins=plugins)) + 2_049_000 == at_101
 
 
 @pytest.mark.usefixtures('without_memory')

@@ -5,7 +5,7 @@ from mmengine.config import Config
 
 from mmdla.errors import UserError
 from mmdla.literal_config import literal_config
-from mmdla.models import DLAResNet, MRLAResNet, PlainResNet
+from mmdla.models import DLAResNet, MRLAResNet, ResNet
 from mmdla.pretrained import load_backbone
 
 UNIT = dict(type='DSU', reduction=8)
@@ -62,7 +62,7 @@ def test_says_how_many_tensors_matched(trained, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('change, words', [
-    (lambda t: t.pop('layer2.attention.layers.1.value.weight'), '1 missing .layer2.attention'),
+    (lambda t: t.pop('attention.1.layers.1.value.weight'), '1 missing .attention.1.layers'),
     (lambda t: t.update(extra=torch.zeros(1)), '1 unknown .extra'),
     (lambda t: t.update({'conv1.weight': torch.zeros(64, 4, 7, 7)}),
      r'1 of another shape .conv1.weight \(64, 4, 7, 7\) instead of \(64, 3, 7, 7\)'),
@@ -77,7 +77,7 @@ def test_a_partial_match_stops(trained, tmp_path, change, words):
 
 @pytest.mark.parametrize('kwargs, words', [
     (dict(context_unit=dict(type='DSU', reduction=4)), 'of another shape'),
-    (dict(context_unit=dict(type='DSU', gates='split', reduction=8)), 'missing'),
+    (dict(context_unit=dict(type='DSU', form='split', reduction=8)), 'missing'),
     (dict(cls=MRLAResNet), 'unknown'),
 ])
 def test_another_layer_attention_stops(trained, tmp_path, kwargs, words):
@@ -110,7 +110,7 @@ def small(**kwargs):
 
 SAME_SHAPES = [
     (dict(), dict(dim_per_head=16), 'dim_per_head=16, and this backbone has dim_per_head=32'),
-    (dict(), dict(gate='identity'), "gate='identity', and this backbone has gate='sigmoid'"),
+    (dict(), dict(refresh_by='context'), "refresh_by='context', and this backbone has refresh_by='output'"),
     (dict(), dict(style='caffe'), "style='caffe'"),
     (dict(), dict(context_unit=dict(**UNIT, normalizer='tanh')),
      "context_unit.normalizer='tanh', and this .* context_unit.normalizer='sigmoid'"),
@@ -135,8 +135,8 @@ def test_another_argument_with_the_same_shapes_stops(tmp_path, own, theirs, word
 
 
 @pytest.mark.parametrize('kwargs', [
-    dict(dim_per_head=32, gate='sigmoid', excite=True, variant='light', style='pytorch'),
-    dict(context_unit=dict(reduction=8, gates='joint', normalizer='sigmoid')),
+    dict(dim_per_head=32, refresh_by='output', excite=True, variant='light', style='pytorch'),
+    dict(context_unit=dict(reduction=8, form='joint', normalizer='sigmoid')),
     dict(out_indices=(0, 1), frozen_stages=1, norm_eval=True, with_cp=True, drop_path_rate=0.1,
          attention_drop_path=0.1, attention_init='one', zero_init_residual=False),
     dict(norm_cfg=dict(type='BN', requires_grad=False)),
@@ -170,7 +170,7 @@ def test_a_plain_resnet_of_this_package_is_compared_in_what_both_have(tmp_path):
     trunk = dict(depth=18, stem_channels=32, base_channels=32)
     for style, stops in (('pytorch', False), ('caffe', True)):
         plain = dict(**trunk, style=style)
-        path = save(tmp_path, PlainResNet(**plain).state_dict(),
+        path = save(tmp_path, ResNet(**plain).state_dict(),
                     meta=dict(backbone=dict(type='mmdla.ResNet', **plain)))
         if stops:
             with pytest.raises(UserError, match="style='caffe'"):

@@ -21,6 +21,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmdla.ops import use
+from mmdla.trunks.trunk import Trunk
 
 PROPOSALS = 1000
 
@@ -139,7 +140,7 @@ def complexity(cfg: Config, shape: Optional[Tuple[int, int]]) -> Complexity:
     level, logging.root.manager.disable = logging.root.manager.disable, logging.WARNING
     try:
         model = build(cfg)
-        layers = getattr(model.backbone, 'plugin_layers', dict)().values()
+        layers = model.backbone.plugin_layers().values() if isinstance(model.backbone, Trunk) else ()
         plugins = [p for layer in layers for p in layer.parameters()]
         return Complexity(
             parameters=total(model.parameters()),

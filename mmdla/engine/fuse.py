@@ -2,11 +2,9 @@
 from mmcv.cnn import fuse_conv_bn
 from mmengine.hooks import EMAHook, Hook
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmdla.attention import Interaction
 from mmdla.errors import UserError
-from mmdla.models.layers.interaction import MRLA
-from mmdla.ops import FoldedNorm
 
 
 def fuse(model: nn.Module) -> nn.Module:
@@ -28,10 +26,8 @@ def fuse(model: nn.Module) -> nn.Module:
     if model.training:
         raise UserError('fuse() is for inference: call model.eval() first.')
     for module in model.modules():
-        if isinstance(module, MRLA):
-            for index, norm in enumerate(module.norms):
-                if isinstance(norm, _BatchNorm) and norm.running_mean is not None:
-                    module.norms[index] = FoldedNorm(norm).eval()
+        if isinstance(module, Interaction):
+            module.fuse()
     return fuse_conv_bn(model)
 
 

@@ -7,11 +7,12 @@ import re
 from typing import Iterator, List, Optional, Sequence
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, MODELS
 
 from mmdla.datasets import CIFAR
 from mmdla.errors import UserError
-from mmdla.pretrained import missing_start, some
+from mmdla.pretrained import missing_start, shorten
+from mmdla.trunks.trunk import Trunk
 
 
 def check(cfg: Config, splits: Sequence[str]) -> None:
@@ -46,9 +47,8 @@ def check_start(backbone: dict) -> None:
     for cfg in [init_cfg] if isinstance(init_cfg, dict) else init_cfg or []:
         filename = cfg.get('checkpoint') or ''
         if filename and '://' not in filename and not os.path.isfile(filename):
-            light = backbone.get('variant', 'light') == 'light'
-            zero = light and backbone.get('type') in ('mmdla.DLAResNet', 'mmdla.MRLAResNet')
-            raise missing_start(filename, zero)
+            trunk = MODELS.build({**backbone, 'init_cfg': None})
+            raise missing_start(filename, isinstance(trunk, Trunk) and trunk.can_start_plain)
 
 
 def leaves(dataset: dict) -> Iterator[dict]:
@@ -103,7 +103,7 @@ def check_dataset(name: str, dataset: dict, cfg: Config) -> None:
         if count != len(classes):
             raise UserError(
                 f'{key}={count} does not match the {len(classes)} classes of {name} '
-                f'({some(classes)}): set {key}={len(classes)}.')
+                f'({shorten(classes)}): set {key}={len(classes)}.')
 
 
 def check_cifar(name: str, dataset: dict, cfg: Config) -> None:
@@ -133,7 +133,7 @@ def check_classes(name: str, classes: Sequence[str], ann_file: str) -> None:
     if absent:
         raise UserError(
             f'{name}: {len(absent)} of its {len(classes)} classes are not in {ann_file} '
-            f'({some(absent)}), which has {some(present, 20)}: set {name}.metainfo.classes to '
+            f'({shorten(absent)}), which has {shorten(present, 20)}: set {name}.metainfo.classes to '
             'names from the file, in the train, val and test data sets alike.')
 
 

@@ -6,7 +6,7 @@ from torch import nn
 from mmdla import ops
 from mmdla.engine.fuse import fuse
 from mmdla.errors import UserError
-from mmdla.models import DIAResNet, DLAResNet, DLAVisionTransformer, MRLAResNet, PlainResNet
+from mmdla.models import DIAResNet, DLAResNet, DLAVisionTransformer, MRLAResNet, ResNet
 
 
 def randomize(model):
@@ -20,7 +20,7 @@ def randomize(model):
 
 
 @pytest.mark.parametrize('build', [
-    lambda: PlainResNet(18), lambda: DIAResNet(18), lambda: MRLAResNet(50, deep_stem=True),
+    lambda: ResNet(18), lambda: DIAResNet(18), lambda: MRLAResNet(50, deep_stem=True),
     lambda: MRLAResNet(18, 'base'), lambda: DLAResNet(18), lambda: DLAResNet(18, 'base'),
     lambda: DLAResNet(20, trunk='cifar', context_unit=dict(reduction=4))])
 @torch.no_grad()

@@ -17,8 +17,8 @@ from mmengine.config import Config
 from mmdla.engine.attention_map import AttentionRecorder
 from mmdla.engine.complexity import Complexity, complexity
 from mmdla.errors import UserError
-from mmdla.models import DLAResNet, DLAVisionTransformer, MRLAResNet, MRLAVisionTransformer, PlainResNet
-from mmdla.models.layers import kernel_size
+from mmdla.gates.eca import adaptive_kernel_size
+from mmdla.models import DLAResNet, DLAVisionTransformer, MRLAResNet, MRLAVisionTransformer, ResNet
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs'
@@ -63,7 +63,7 @@ def test_flops_of_light_attention():
         # GAP, depthwise 3x3, lambda * o, sigmoid(s) * v, and inference BN
         maps = (1 + 9 + 1 + 1 + 2) * channels * pixels
         # q and k, and their product
-        means = 2 * kernel_size(channels) * channels + channels
+        means = 2 * adaptive_kernel_size(channels) * channels + channels
         mrla += layers * (maps + means)
         # GAP of o, d * o, E
         refresh = (1 + 1 + 9) * channels * pixels
@@ -152,7 +152,7 @@ def test_compare_paper_fills_in_runs(call, tmp_path):
     config = Config.fromfile(CONFIGS / 'cifar' / f'{name}.py')
     for seed, values in enumerate(([1.0, 76.0], [1.0, 77.0], [1.0])):
         work_dir(tmp_path, f'{name}_seed{seed}', 110, values, config.copy())
-    config.model.backbone.context_unit.gates = 'joint'
+    config.model.backbone.context_unit.form = 'joint'
     work_dir(tmp_path, f'{name}_seed3', 110, [1.0, 70.0], config)
     out = tmp_path / 'tables.md'
     done = call('analysis/compare_paper.py', '--table', 4, '--runs', tmp_path, '--markdown', out)
@@ -208,7 +208,7 @@ def recorded(model, images):
 def test_maps_of_the_base_forms_are_softmax_scores(build):
     maps = recorded(build(), torch.randn(3, 3, 64, 64).double())
     shapes = {name: tuple(m.shape) for name, m in maps.items()}
-    assert shapes == {f'layer{i + 1}': (3, n, n, 2**i, 16) for i, n in enumerate((3, 4, 6, 3))}
+    assert shapes == {f'stage {i + 1}': (3, n, n, 2**i, 16) for i, n in enumerate((3, 4, 6, 3))}
     for weights in maps.values():
         torch.testing.assert_close(weights.sum(2), torch.ones_like(weights.sum(2)))
         assert not weights.triu(1).permute(1, 2, 0, 3, 4).masked_select(
@@ -225,37 +225,59 @@ def test_maps_of_groups_of_transformer_blocks():
                         torch.randn(2, 3, 32, 32).double())) == 1
 
 
+def watch(attention, seen):
+    """Have the score, lambda and refresh of each layer of a light form written down."""
+    def score(layer):
+        def watched(y, original=layer.score):
+            seen.append([original(y).detach(), layer.lambda_l.detach(), 1])
+            return original(y)
+        return watched
+
+    for layer in attention.layers:
+        layer.score = score(layer)
+    if hasattr(attention, 'context'):
+        original = attention.context.backward_path
+        refreshes = []
+
+        def backward_path(*args):
+            refreshes.append(original(*args).detach()[0])
+            return original(*args)
+
+        attention.context.backward_path = backward_path
+        forward = attention.forward
+
+        def forward_and_note(*args):
+            result = forward(*args)
+            seen[-1][2] = refreshes[-1]
+            return result
+
+        attention.forward = forward_and_note
+
+
 @pytest.mark.parametrize('cls', [MRLAResNet, DLAResNet])
 def test_maps_of_the_light_forms_unroll_eq_3(cls):
     """o_l of values of one number a channel, with each BN's scale on the way to the next layer."""
     model = cls(34, base_channels=32, stem_channels=32).double().eval()
-    attention, seen = model.layer3.attention, []
+    attention, seen = model.attention[2], []
     for norm in attention.norms:
         torch.nn.init.normal_(norm.weight)
         torch.nn.init.uniform_(norm.running_var, 0.5, 2)
-    factors = attention.factors
-
-    def watched(*args):
-        result = factors(*args)
-        seen.append(result[0])
-        return result
-
-    attention.factors = watched
-    maps = recorded(model, torch.randn(1, 3, 64, 64).double())['layer3'].flatten(3)[0].double()
+    watch(attention, seen)
+    maps = recorded(model, torch.randn(1, 3, 64, 64).double())['stage 3'].flatten(3)[0].double()
     values = torch.randn(6, 128).double()
     o = torch.zeros(128).double()
-    for layer, (score, decay, gate, _) in enumerate(seen):
+    for layer, (score, lambda_l, d) in enumerate(seen):
         if layer:
             norm = attention.norms[layer - 1]
             o = o * norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
-        o = decay * o * (1 if gate is None else gate[0]) + score[0] * values[layer]
+        o = lambda_l * o * d + score[0] * values[layer]
         unrolled = (maps[layer] * values).sum(0)
         torch.testing.assert_close(unrolled, o, rtol=1e-5, atol=1e-6)
 
 
 def test_a_model_without_layer_attention_has_no_map():
     with pytest.raises(UserError, match='no layer attention'):
-        AttentionRecorder(PlainResNet(18))
+        AttentionRecorder(ResNet(18))
 
 
 @pytest.fixture(scope='module')
@@ -281,11 +303,11 @@ def test_layer_attention_map(call, trained, tmp_path):
     assert done.returncode == 0, done.stderr
     numbers = json.loads((tmp_path / 'out' / 'layer_attention.json').read_text())
     assert len(numbers['images']) == 3 and numbers['kind'] == 'softmax score'
-    stage = numbers['stages']['layer4']
+    stage = numbers['stages']['stage 4']
     assert stage['mean'][0] == [1, 0] and sum(stage['mean'][1]) == pytest.approx(1)
     assert np.allclose(np.mean(stage['heads'], 0), stage['mean'])
     pictures = sorted(p.name for p in (tmp_path / 'out').glob('*.png'))
-    assert pictures == [*(f'layer{i}_heads.png' for i in range(1, 5)), 'layer_attention.png']
+    assert pictures == ['layer_attention.png', *(f'stage_{i}_heads.png' for i in range(1, 5))]
     assert re.search(r'layer4: last layer over layers 1 to 2: 0\.\d+, 0\.\d+\n', done.stdout)
 
 

@@ -94,6 +94,7 @@ def test_deep_stem_of_the_released_base_form():
             'stem.1.bn': 'conv1.4', 'stem.2.conv': 'conv1.6', 'stem.2.bn': 'bn1'}
     tensors = {'fc.weight': torch.zeros(1000, 2048), 'fc.bias': torch.zeros(1000)}
     for key, value in model.state_dict().items():
+        key = within_stage(key)
         for ours, theirs in stem.items():
             key = key.replace(ours, theirs)
         key = re.sub(r'layer(\d)\.', lambda m: f'stages.{int(m[1]) - 1}.', key)
@@ -112,9 +113,15 @@ def test_deit_base_form():
     assert config == dict(type='mmdla.MRLAVisionTransformer', arch='deit-tiny', variant='base')
 
 
+def within_stage(key):
+    """'attention.0.context.unit.x' to 'layer1.attention.context_unit.x'."""
+    key = re.sub(r'^attention\.(\d)\.', lambda m: f'layer{int(m[1]) + 1}.attention.', key)
+    return key.replace('context.unit', 'context_unit').replace('lambda_l', 'lambda_t')
+
+
 def released_dla(form, reduction, excite):
     """A random DLA-L-50 and its tensors as an ImageNet or an mmdetection checkpoint has them."""
-    model = DLAResNet(50, context_unit=dict(type='DSU', gates='split', reduction=reduction))
+    model = DLAResNet(50, context_unit=dict(type='DSU', form='split', reduction=reduction))
     inner = r'attention.\1.layer_attention'
     renames = [
         (r'\.(\d+\.(?:conv|bn|down))', r'.layers.\1'),
@@ -129,6 +136,7 @@ def released_dla(form, reduction, excite):
         renames.append((r'layer(\d)\.', lambda match: f'stages.{int(match[1]) - 1}.'))
     tensors = {}
     for key, value in model.state_dict().items():
+        key = within_stage(key)
         for pattern, name in renames:
             key = re.sub(pattern, name, key, count=1)
         tensors[key] = value[:, None, None] if key.endswith('lambda_t') else value
@@ -155,8 +163,8 @@ def test_dla_l50_layouts(tmp_path, monkeypatch, capsys, form, excite, reduction,
         converter.main()
         printed = capsys.readouterr().out
         assert f'converted {count} tensors' in printed
-        assert f"'gates': 'split', 'reduction': {reduction}" in printed
-        again = DLAResNet(50, context_unit=dict(type='DSU', gates='split', reduction=reduction))
+        assert f"'form': 'split', 'reduction': {reduction}" in printed
+        again = DLAResNet(50, context_unit=dict(type='DSU', form='split', reduction=reduction))
         load_backbone(again, str(out))
         for key, value in model.state_dict().items():
             assert torch.equal(again.state_dict()[key], value), key
@@ -165,7 +173,7 @@ def test_dla_l50_layouts(tmp_path, monkeypatch, capsys, form, excite, reduction,
 
 @pytest.mark.parametrize('change, words', [
     (lambda t: t.update({'layer1.0.se.fc.weight': torch.zeros(1)}), 'layer1.0.se.fc.weight'),
-    (lambda t: t.pop('layer1.0.bn_mrla.weight'), 'missing .layer1.attention.norms.0.weight'),
+    (lambda t: t.pop('layer1.0.bn_mrla.weight'), 'missing .attention.0.norms.0.weight'),
     (lambda t: t.pop('fc.bias'), 'weight or bias is missing'),
     (lambda t: t.pop('layer2.3.conv1.weight'), r'stages of \(3, 3, 6, 3\) blocks'),
     (lambda t: t.update({'layer1.0.mrla.mrla.Wq.weight': torch.zeros(1, 1, 3)}), 'another shape'),

@@ -29,7 +29,7 @@ from mmdla import __version__, ops
 from mmdla.engine import cli
 from mmdla.engine.memory import saved_bytes
 from mmdla.errors import UserError, choose
-from mmdla.models import DIAResNet, DLAResNet, MRLAResNet, PlainResNet
+from mmdla.models import DIAResNet, DLAResNet, MRLAResNet, ResNet
 from mmdla.ops.backend import NAMES, kernels, triton_wanted
 
 import mmcv
@@ -38,7 +38,7 @@ import torch
 from torch import Tensor, nn
 
 SYSTEMS = dict(
-    resnet=(PlainResNet, {}),
+    resnet=(ResNet, {}),
     dia=(DIAResNet, {}),
     mrla_l=(MRLAResNet, dict(variant='light')),
     mrla_b=(MRLAResNet, dict(variant='base')),

@@ -14,11 +14,12 @@ import io
 import os
 import shutil
 from pathlib import Path
-from typing import Callable, Tuple
+from typing import Callable, Sequence, Tuple
 
 import mmdla
 from mmdla.engine import cli
 from mmdla.errors import UserError
+from mmdla.names_before import present_config
 from mmdla.pretrained import (
     build_trained,
     mismatches,
@@ -33,6 +34,7 @@ PREFIX = 'backbone.'
 # what a classifier and a detector choose each for itself
 OF_THE_TASK = ('init_cfg', 'out_indices', 'frozen_stages', 'norm_eval', 'with_cp', 'drop_path_rate',
                'attention_drop_path', 'attention_init', 'hidden_output', 'zero_init_residual')
+OF_THE_TASK_IN_INTERACTION = ('drop_path_rate', 'hidden_output')
 
 
 def extract(source: str) -> dict:
@@ -55,11 +57,12 @@ def extract(source: str) -> dict:
     if config is None:
         raise UserError(f'checkpoint {source} does not hold the config that it was trained with: '
                         'name a checkpoint that tools/train.py wrote.')
-    config = {'type': config.get('type'),
-              **{name: value for name, value in config.items() if name not in OF_THE_TASK}}
+    config = {'type': config.get('type'), **without(present_config(config), OF_THE_TASK)}
+    if config.get('interaction'):
+        config['interaction'] = without(config['interaction'], OF_THE_TASK_IN_INTERACTION)
     backbone = build_trained(config, source)
     tensors = {name: value for name, value in tensors.items()
-               if not name.startswith(getattr(backbone, 'left_aside', ()))}
+               if not name.startswith(backbone.unbuilt)}
     problems = mismatches(backbone.state_dict(), tensors)
     if problems:
         raise UserError(f'checkpoint {source} does not fill the backbone of its own config, tensors '
@@ -72,6 +75,10 @@ def extract(source: str) -> dict:
         mmdla_version=mmdla.__version__,
         torch_version=str(torch.__version__))
     return dict(meta=meta, state_dict=tensors)
+
+
+def without(config: dict, names: Sequence[str]) -> dict:
+    return {name: value for name, value in config.items() if name not in names}
 
 
 def replace(path: Path, write: Callable[[Path], object]) -> None:

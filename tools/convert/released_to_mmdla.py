@@ -27,7 +27,7 @@ ATTENTION = r'(?:(\d+)\.mrla|attention\.(\d+)\.layer_attention)'
 NORM = r'(?:(\d+)\.bn_mrla|attention\.(\d+)\.bn_layer_attention)'
 # names inside a stage; the groups go to the function beside the pattern
 STAGE_RULES = [
-    (ATTENTION + r'\.lambda_t', lambda a, b: f'attention.layers.{a or b}.lambda_t'),
+    (ATTENTION + r'\.lambda_t', lambda a, b: f'attention.layers.{a or b}.lambda_l'),
     (ATTENTION + r'\.(?:mrla|layer_attention)\.W([qkv])\.weight',
      lambda a, b, w: f'attention.layers.{a or b}.{PROJECTION[w]}.weight'),
     (NORM + r'\.(\w+)', lambda a, b, leaf: f'attention.norms.{a or b}.{leaf}'),
@@ -50,11 +50,11 @@ TRANSFORMER_RULES = [
     (r'blocks\.(\d+)\.attn\.(.+)', lambda i, rest: f'layers.{i}.attn.{rest}'),
     (r'blocks\.(\d+)\.mlp\.fc1\.(\w+)', lambda i, leaf: f'layers.{i}.ffn.layers.0.0.{leaf}'),
     (r'blocks\.(\d+)\.mlp\.fc2\.(\w+)', lambda i, leaf: f'layers.{i}.ffn.layers.1.{leaf}'),
-    (r'blocks\.(\d+)\.mrla\.lambda_t', lambda i: f'attention.layers.{i}.lambda_t'),
+    (r'blocks\.(\d+)\.mrla\.lambda_t', lambda i: f'attention.0.layers.{i}.lambda_l'),
     (r'blocks\.(\d+)\.mrla\.mrla\.W([qkv])\.weight',
-     lambda i, w: f'attention.layers.{i}.{PROJECTION[w]}.weight'),
-    (r'blocks\.(\d+)\.mrla\.normx\.(\w+)', lambda i, leaf: f'attention.norms.{i}.{leaf}'),
-    (r'blocks\.(\d+)\.mrla\.normo\.(\w+)', lambda i, leaf: f'attention.shortcut_norms.{i}.{leaf}'),
+     lambda i, w: f'attention.0.layers.{i}.{PROJECTION[w]}.weight'),
+    (r'blocks\.(\d+)\.mrla\.normx\.(\w+)', lambda i, leaf: f'attention.0.norms.{i}.{leaf}'),
+    (r'blocks\.(\d+)\.mrla\.normo\.(\w+)', lambda i, leaf: f'attention.0.shortcut_norms.{i}.{leaf}'),
 ]
 HEADS = {
     'fc.weight': 'head.fc.weight', 'fc.bias': 'head.fc.bias',
@@ -76,7 +76,10 @@ def rename(key: str, deep_stem: bool = False):
     stage = re.match(r'(?:layer(\d)|stages\.(\d))\.', key)
     if stage:
         name = apply_rules(STAGE_RULES, key[stage.end():])
-        return name and f'layer{stage[1] or int(stage[2]) + 1}.{name}'
+        index = int(stage[1]) - 1 if stage[1] else int(stage[2])
+        if name is None or not name.startswith('attention.'):
+            return name and f'layer{index + 1}.{name}'
+        return name.replace('attention.', f'attention.{index}.', 1)
     if deep_stem and key.startswith('bn1.'):
         return key.replace('bn1', 'stem.2.bn')
     return apply_rules(STEM_RULES, key) or apply_rules(TRANSFORMER_RULES, key)
@@ -90,8 +93,8 @@ def resnet_depth(tensors: dict, cifar: bool) -> int:
     bottleneck = 'layer1.0.conv3.weight' in tensors
     if cifar and bottleneck and len(set(blocks)) == 1:
         return 9 * blocks[0] + 2
-    arches = {(num_blocks, block.__name__ == 'BottleneckBranch'): depth
-              for depth, (block, num_blocks) in models.DLAResNet.arch_settings.items()}
+    arches = {(num_blocks, block.__name__ == 'Bottleneck'): depth
+              for depth, (block, num_blocks) in models.ResNet.arch_settings.items()}
     if cifar or (blocks, bottleneck) not in arches:
         raise UserError(f'stages of {blocks} blocks are no ResNet of depth '
                         f'{", ".join(map(str, arches.values()))}, nor a bottleneck one of depth '
@@ -101,13 +104,14 @@ def resnet_depth(tensors: dict, cifar: bool) -> int:
 
 def context_unit(tensors: dict) -> dict:
     """Config of the context unit from its tensors in all stages."""
-    pattern = r'layer\d\.attention\.context_unit\.from_input\.0\.weight'
+    pattern = r'attention\.\d\.context(?:\.|_)unit\.from_input\.0\.weight'
     shapes = [value.shape for key, value in tensors.items() if re.fullmatch(pattern, key)]
     hidden, channels = shapes[-1]
-    gates = len(tensors['layer1.attention.context_unit.from_input.2.bias']) // shapes[0][1]
+    biases = [value for key, value in tensors.items() if key.endswith('unit.from_input.2.bias')]
+    num_outputs = len(biases[0]) // shapes[0][1]
     # C // r rounds: take the usual r that gives every stage's width
     usual = [r for r in (4, 16, 20, channels // hidden) if all(c // r == h for h, c in shapes)]
-    unit = dict(type='DIA') if gates == 4 else dict(type='DSU', gates='split')
+    unit = dict(type='DIA') if num_outputs == 4 else dict(type='DSU', form='split')
     return dict(**unit, reduction=usual[0] if usual else channels // hidden)
 
 
@@ -116,8 +120,8 @@ def infer_config(tensors: dict) -> dict:
     if 'pos_embed' in tensors:
         return infer_transformer(tensors)
     cifar = 'conv1.weight' in tensors and tensors['conv1.weight'].shape[-1] == 3
-    attention = 'layer1.attention.layers.0.query.weight' in tensors
-    unit = 'layer1.attention.context_unit.from_input.0.weight' in tensors
+    attention = 'attention.0.layers.0.query.weight' in tensors
+    unit = any(key.endswith('unit.from_input.0.weight') for key in tensors)
     name = ('DLA' if unit else 'MRLA') if attention else 'DIA' if unit else ''
     config = dict(type=f'mmdla.{name}ResNet', depth=resnet_depth(tensors, cifar))
     if cifar:
@@ -126,13 +130,13 @@ def infer_config(tensors: dict) -> dict:
         config['deep_stem'] = True
     if unit:
         config['context_unit'] = context_unit(tensors)
-    base = attention and 'layer1.attention.layers.0.lambda_t' not in tensors
+    base = attention and 'attention.0.layers.0.lambda_l' not in tensors
     if base:
         config.update(variant='base', dim_per_head=32 if cifar else 16)
     if unit and base:
         config['refresh'] = 'tokens'
     elif unit and attention:
-        config['excite'] = 'layer1.attention.excite.weight' in tensors
+        config['excite'] = 'attention.0.excite.weight' in tensors
     return config
 
 
@@ -143,7 +147,7 @@ def infer_transformer(tensors: dict) -> dict:
               for size in ('tiny', 'small', 'base')}
     if width not in arches:
         raise UserError(f'{width} channels are no DeiT tiny, small or base: only these are converted.')
-    light = 'attention.layers.0.lambda_t' in tensors
+    light = 'attention.0.layers.0.lambda_l' in tensors
     return dict(type='mmdla.MRLAVisionTransformer', arch=arches[width],
                 variant='light' if light else 'base')
 
@@ -169,9 +173,12 @@ def convert(tensors: dict, backbone_only: bool = False) -> tuple:
         elif key in HEADS:
             rest[HEADS[key]] = value
         elif name := rename(key.removeprefix(prefix), deep_stem):
-            backbone[name] = value.flatten() if name.endswith('lambda_t') else value
+            backbone[name] = value.flatten() if name.endswith('lambda_l') else value
         else:
             unknown.append(key)
+    if any('.layers.' in name and name.startswith('attention.') for name in backbone):  # DLA, not DIANet
+        backbone = OrderedDict((name.replace('.context_unit.', '.context.unit.'), value)
+                               for name, value in backbone.items())
     if unknown:
         raise UserError(f'{len(unknown)} tensors are not of a released MRLA or DLA model: '
                         f'{", ".join(unknown)}.')

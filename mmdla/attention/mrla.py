@@ -1,0 +1,124 @@
+"""Multi-head recurrent layer attention (MRLA).
+
+*Cross-Layer Retrospective Retrieving via Layer Attention*, ICLR 2023.
+"""
+from typing import Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmdla.ops import (
+    base_attention,
+    base_is_fast,
+    gap,
+    light_attention,
+    light_is_fast,
+    scale,
+    weighted_sum,
+)
+from mmdla.registry import MODELS
+
+from .layer_attention import LayerAttention, LightLayerAttention
+from .qkv import softmax_over_layers
+
+
+@MODELS.register_module()
+class MRLALight(LightLayerAttention):
+    """MRLA-L: ``o_l = lambda_l * o_{l-1} + sigmoid(s_ll) v_l``.
+
+    Args:
+        channels, num_layers, norm_cfg: See :class:`Interaction`.
+        dim_per_head, drop_path_rate, pre_norm: See :class:`LayerAttention`.
+    """
+
+    def __init__(self, channels: int, num_layers: int, norm_cfg: dict, dim_per_head: int = 32,
+                 drop_path_rate: float = 0.0, pre_norm: bool = False) -> None:
+        super().__init__(channels, num_layers, norm_cfg, dim_per_head, drop_path_rate, pre_norm)
+
+    def forward(self, index: int, x: Tensor, o: Tensor, state,
+                y: Optional[Tensor] = None) -> Tuple[Tensor, object]:
+        layer, norm = self.layers[index], self.norms[index]
+        u, o = self.normed(index, x, o)
+        score = layer.score(gap(u) if y is None else y)
+        self.record(index, score[:, None], layer.lambda_l)
+        if not self.pre_norm and light_is_fast(x, o):  # the two lines below in one pass over memory
+            return light_attention(x, o, layer.value.weight, score, layer.lambda_l, None, None, norm,
+                                   self.drop_path), state
+        v = self.value_act(layer.value(u))
+        o = scale(o, layer.lambda_l) + scale(v, score)  # MRLA Eq. 3
+        return x + self.added(index, o), state
+
+
+class BaseLayerAttention(LayerAttention):
+    """The base forms: ReLU on what is added, on a ResNet, and groups on a vision transformer.
+
+    Args:
+        channels, num_layers, norm_cfg: See :class:`Interaction`.
+        dim_per_head, drop_path_rate, pre_norm: See :class:`LayerAttention`.
+        group (int, optional): Attention is over the layers so far of a group of this many; of the
+            stage by default.
+    """
+
+    softmax = True
+    for_tokens = dict(pre_norm=True, dim_per_head=16, group=4)
+
+    def __init__(self, channels: int, num_layers: int, norm_cfg: dict, dim_per_head: int,
+                 drop_path_rate: float, pre_norm: bool, group: Optional[int]) -> None:
+        super().__init__(channels, num_layers, norm_cfg, dim_per_head, drop_path_rate, pre_norm)
+        self.group = group or num_layers
+        self.zero_start = pre_norm  # a zero passes no gradient through a ReLU
+
+    def added(self, index: int, o: Tensor) -> Tensor:
+        return o if self.pre_norm else self.drop_path(F.relu(self.norms[index](o)))
+
+    def attend(self, index: int, x: Tensor, u: Tensor, weights: Tensor,
+               values: Tuple[Tensor, ...]) -> Tuple[Tensor, Tuple[Tensor, ...]]:
+        """``x_l <- x_l + added(sum_t w_t v_t)`` and the values v_1 ... v_l.
+
+        Args:
+            index (int): Layer in the stage, from 0.
+            x (Tensor): x_l, (B, C, H, W).
+            u (Tensor): What v_l is made from: x_l or its norm.
+            weights (Tensor): w_1 ... w_l, (B, l, C).
+            values (tuple[Tensor]): v_1 ... v_{l-1}, (B, C, H, W) each.
+        """
+        layer, norm = self.layers[index], self.norms[index]
+        if not self.pre_norm and base_is_fast(x, values, norm):  # the same in one pass over memory
+            return base_attention(x, layer.value.weight, weights, values, norm, self.drop_path)
+        values = (*values, layer.value(u))
+        return x + self.added(index, weighted_sum(weights, values)), values
+
+
+@MODELS.register_module()
+class MRLABase(BaseLayerAttention):
+    """MRLA-B: ``o_l = sum_t softmax_t(s_lt) v_t`` over the layers t of the stage so far.
+
+    The state holds the keys, (B, l, C), and the values, l maps (B, C, H, W).
+
+    Args:
+        channels, num_layers, norm_cfg: See :class:`Interaction`.
+        dim_per_head, drop_path_rate, pre_norm: See :class:`LayerAttention`.
+        group (int, optional): See :class:`BaseLayerAttention`.
+    """
+
+    def __init__(self, channels: int, num_layers: int, norm_cfg: dict, dim_per_head: int = 16,
+                 drop_path_rate: float = 0.0, pre_norm: bool = False,
+                 group: Optional[int] = None) -> None:
+        super().__init__(channels, num_layers, norm_cfg, dim_per_head, drop_path_rate, pre_norm, group)
+
+    def forward(self, index: int, x: Tensor, o: Tensor, state,
+                y: Optional[Tensor] = None) -> Tuple[Tensor, tuple]:
+        keys, values = (None, ()) if index % self.group == 0 else state
+        u, _ = self.normed(index, x, o)
+        q, k = self.layers[index].query_and_key(gap(u) if y is None else y)
+        keys = append_layer(keys, k)
+        a = softmax_over_layers(q, keys, self.dim_per_head)
+        self.record(index, a)
+        x, values = self.attend(index, x, u, a, values)  # MRLA Eq. 2
+        return x, (keys, values)
+
+
+def append_layer(past: Optional[Tensor], new: Tensor) -> Tensor:
+    """Rows of the layers so far (B, l - 1, C) and that of the newest (B, C): (B, l, C)."""
+    return new[:, None] if past is None else torch.cat([past, new[:, None]], 1)

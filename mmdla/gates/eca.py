@@ -1,0 +1,45 @@
+"""Efficient channel attention (ECA-Net, CVPR 2020)."""
+import math
+from typing import Union
+
+from torch import Tensor, nn
+
+from mmdla.errors import UserError
+from mmdla.ops import gap, scale
+from mmdla.registry import MODELS
+
+
+def adaptive_kernel_size(channels: int) -> int:
+    """Odd width of a 1-D convolution over C channel means (ECA-Net, Eq. 12).
+
+    3 for 64 channels, 5 for 128 to 1024, 7 for 2048.
+    """
+    t = int(abs((math.log2(channels) + 1) / 2))
+    return t if t % 2 else t + 1
+
+
+@MODELS.register_module()
+class ECA(nn.Module):
+    """``u * sigmoid(conv1d(GAP(u)))`` over the sequence of the C means (ECA-Net, CVPR 2020, Eq. 7).
+
+    Args:
+        in_channels (int): C.
+        kernel_size (int | str): Odd width of the convolution, by default 'auto': that of the
+            paper's Eq. 12, 3 for 64 channels, 5 for 128 to 1024, 7 for 2048.
+
+    Raises:
+        UserError: If the width is even.
+    """
+
+    def __init__(self, in_channels: int, kernel_size: Union[int, str] = 'auto') -> None:
+        super().__init__()
+        if kernel_size == 'auto':
+            kernel_size = adaptive_kernel_size(in_channels)
+        if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
+            raise UserError(f'kernel_size of ECA must be an odd width or \'auto\'; got {kernel_size!r} '
+                            '(one for each stage: per_stage=dict(kernel_size=(3, 3, 5, 7))).')
+        self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, H, W)."""
+        return scale(u, self.conv(gap(u)[:, None])[:, 0].sigmoid())

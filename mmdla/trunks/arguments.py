@@ -1,0 +1,34 @@
+"""What the constructors of the backbones share."""
+from inspect import signature
+from typing import Callable, List, Optional, Tuple, Union
+
+from mmdla.attention.context_unit import context_unit_class
+from mmdla.attention.interaction import interaction_class
+
+
+def split_init_cfg(init_cfg: Union[dict, list, None]) -> Tuple[List[dict], List[dict]]:
+    """The parts of an init_cfg that name a checkpoint, and the random ones."""
+    cfgs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
+    return [c for c in cfgs if 'checkpoint' in c], [c for c in cfgs if 'checkpoint' not in c]
+
+
+def defaults_of(function: Callable) -> dict:
+    """Its arguments that have a default."""
+    return {name: parameter.default for name, parameter in signature(function).parameters.items()
+            if parameter.default is not parameter.empty}
+
+
+def interaction_arguments(config: Optional[dict], defaults: dict) -> dict:
+    """Arguments of an interaction that its tensors' shapes do not tell, with their defaults.
+
+    Those of its context unit are called ``context_unit.x``.
+    """
+    cls = interaction_class(config)
+    arguments = {**defaults_of(cls), **defaults, **(config or {})}
+    if 'context_unit' in arguments:
+        given = arguments.pop('context_unit')
+        unit = context_unit_class(given, cls.default_unit)
+        values = {**defaults_of(unit), **(given or {}), 'type': unit.__name__}
+        arguments.update({f'context_unit.{name}': value for name, value in values.items()})
+    ignored = ('type', 'drop_path_rate', 'hidden_output', 'context_unit.reduction')
+    return {name: value for name, value in arguments.items() if name not in ignored}

@@ -1,0 +1,106 @@
+"""What every backbone of this package has and answers."""
+from copy import deepcopy
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from torch import Tensor, nn
+
+from mmdla.attention.interaction import GAMMAS, build_interaction
+from mmdla.errors import UserError, choose
+from mmdla.pretrained import load_backbone, under_present_names
+
+from .arguments import interaction_arguments
+
+
+class Trunk:
+    """A mixin ahead of a host's backbone.
+
+    Parameter names of the trunk are the host's; those of the interaction of stage i, from 0, begin
+    with ``attention.i.``.
+
+    Attributes:
+        attention_init (str): A key of ``mmdla.attention.interaction.GAMMAS``.
+        attention (nn.ModuleList): One :class:`mmdla.attention.Interaction` for each stage.
+        pretrained (list[dict]): Parts of init_cfg that name a checkpoint; see
+            :func:`mmdla.pretrained.load_backbone`.
+        non_shape_arguments (dict): Arguments, with their defaults, that tensors of the same shapes
+            can differ in.
+        size (str): Depth or arch.
+    """
+
+    def add_attention(self, interaction: Optional[dict], stages: Sequence[Tuple[int, int]],
+                      norm_cfg: dict, **defaults) -> None:
+        """Build the interactions.
+
+        Args:
+            interaction (dict, optional): Config of the interaction of every stage; None for none.
+            stages (sequence of tuple): Channels and layers of each stage.
+            norm_cfg (dict): Norm on maps.
+            **defaults: Arguments of the interaction unless its config has them.
+        """
+        self.attention = nn.ModuleList(
+            build_interaction(interaction, channels, layers, norm_cfg, **defaults)
+            for channels, layers in stages)
+        self.attention[-1].last_stage()
+        self.non_shape_arguments = interaction_arguments(interaction, defaults)
+        choose('attention_init', self.attention_init, GAMMAS)
+        if interaction and self.attention_init == 'zero' and not self.can_start_plain:
+            raise UserError('attention_init=\'zero\' is of the light forms, MRLA-L and DLA-L: the base '
+                            'forms of a ResNet end in a ReLU, through which a zero passes no gradient, '
+                            'so that they would never train; choose \'scaled\' or \'one\'.')
+        self._register_load_state_dict_pre_hook(self.rename_before_loading)
+
+    @property
+    def can_start_plain(self) -> bool:
+        """Whether ``attention_init='zero'`` computes what the plain trunk computes, and trains."""
+        return all(attention.zero_start for attention in self.attention)
+
+    @property
+    def starts_plain(self) -> bool:
+        return self.attention_init == 'zero'
+
+    @property
+    def unbuilt(self) -> Tuple[str, ...]:
+        """Prefixes of tensors that a checkpoint may have and this backbone has no place for."""
+        return tuple(f'attention.{index}.{prefix}' for index, attention in enumerate(self.attention)
+                     for prefix in attention.ignored)
+
+    def plugin_layers(self, *positions: str) -> Dict[str, nn.Module]:
+        """Plugins at these positions, by default all, by the names of their modules."""
+        return {}
+
+    def neutral_plugins(self) -> List[str]:
+        """Names of the plugins that leave their input as it is, as GC, NL and A2 do at the start."""
+        return []
+
+    def fit(self, tensors: Dict[str, Tensor], filename: str) -> None:
+        """Resize, in place, what depends on the size of the images."""
+
+    def init_weights(self) -> None:
+        if self.is_init:
+            return
+        built = [(layer, deepcopy(layer.state_dict())) for layer in self.plugin_layers().values()]
+        super().init_weights()
+        for layer, tensors in built:  # plugins keep their own initialisation
+            layer.load_state_dict(tensors)
+        for attention in self.attention:
+            attention.init_gammas(self.attention_init)
+        for cfg in self.pretrained:
+            load_backbone(self, cfg['checkpoint'], cfg.get('prefix'))
+
+    def rename_before_loading(self, state_dict: dict, prefix: str, *args) -> None:
+        own = {name: state_dict.pop(name) for name in list(state_dict) if name.startswith(prefix)}
+        own = under_present_names({name.removeprefix(prefix): value for name, value in own.items()})
+        state_dict.update({prefix + name: value for name, value in own.items()})
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
+        """As in mmpretrain; an attention layer counts as its block, what a stage shares as the first."""
+        mark = f'{prefix}attention.'
+        if param_name.startswith(mark):
+            stage, _, name = param_name.removeprefix(mark).partition('.')
+            layer = self.attention[int(stage)].layer_of(name) or 0
+            param_name = f'{prefix}{self.block_name(int(stage), layer)}.'
+        return super().get_layer_depth(param_name, prefix)
+
+    def block_name(self, stage: int, layer: int) -> str:
+        """Name of the module of a block."""
+        raise NotImplementedError

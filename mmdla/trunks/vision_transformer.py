@@ -1,0 +1,164 @@
+"""mmpretrain's vision transformer with layer attention after its blocks."""
+from typing import Dict, Optional, Tuple, Union
+
+import torch
+from mmcv.cnn.bricks import DropPath
+from mmpretrain.models.backbones import vision_transformer as host
+from torch import Tensor
+
+from mmdla.attention.interaction import interaction_class
+from mmdla.errors import UserError, choose
+from mmdla.registry import MODELS
+
+from .arguments import split_init_cfg
+from .trunk import Trunk
+
+
+def patch_map(tokens: Tensor, grid: Tuple[int, int]) -> Tensor:
+    """Patch tokens, the last h * w of (B, L, C), as a map (B, C, h, w)."""
+    h, w = grid
+    return tokens[:, tokens.shape[1] - h * w:].transpose(1, 2).unflatten(2, (h, w))
+
+
+@MODELS.register_module()
+class VisionTransformer(Trunk, host.VisionTransformer):
+    """mmpretrain's VisionTransformer, by itself or with layer attention after its blocks.
+
+    The patch tokens go through the attention as a map. Images of any size: the grid is that of the
+    patch embedding, and the position embedding is resized to it. Parameter names of the trunk are
+    mmpretrain's; all blocks are one stage, ``attention.0``.
+
+    For a form that works on the residual branch (LII) the branch is what a whole block adds to its
+    input. RLA, which changes the blocks' convolutions, is of the ResNets.
+
+    Args:
+        arch (str | dict): 'deit-tiny', 'deit-small', 'deit-base' or another of the host's
+            names, or its dict of ``embed_dims``, ``num_layers``, ``num_heads`` and
+            ``feedforward_channels``.
+        interaction (dict, optional): Layer attention, such as ``dict(type='mmdla.MRLALight')``; see
+            :mod:`mmdla.attention`. Defaults that differ here are in its ``for_tokens``. None for the
+            plain vision transformer.
+        attention_init (str): Start of the gammas of the attention's norms: 'one', as released;
+            'scaled', 1 / sqrt(blocks); 'zero': the network starts as the plain vision transformer, so
+            that its weights can be the start.
+        norm_cfg (dict): All norms, those of the attention too.
+        frozen_stages (int): Blocks that are frozen, with their layer attention, from
+            construction on; what all blocks share is frozen with the last. Default: -1, none.
+        init_cfg (dict | list[dict], optional): As in mmpretrain, but
+            ``dict(type='Pretrained', checkpoint=...)`` is strict, see
+            :func:`mmdla.pretrained.load_backbone`.
+        **kwargs: Other arguments of mmpretrain's VisionTransformer.
+
+    Raises:
+        UserError: For an argument that is out of its range.
+    """
+
+    def __init__(self,
+                 arch: Union[str, dict] = 'base',
+                 interaction: Optional[dict] = None,
+                 attention_init: str = 'one',
+                 norm_cfg: dict = dict(type='LN', eps=1e-6),
+                 frozen_stages: int = -1,
+                 init_cfg: Union[dict, list, None] = None,
+                 **kwargs) -> None:
+        self.size = arch if isinstance(arch, str) else 'custom'
+        if isinstance(arch, str):
+            choose('arch', arch.lower(), self.arch_zoo)
+        self.attention_init = attention_init
+        self.pretrained, random_init = split_init_cfg(init_cfg)
+        super().__init__(arch, norm_cfg=norm_cfg, init_cfg=random_init or None, **kwargs)
+        if frozen_stages > self.num_layers:
+            raise UserError(f'frozen_stages={frozen_stages} exceeds the {self.num_layers} blocks of '
+                            'this arch: choose at most that many.')
+        on_maps = {**norm_cfg, 'type': 'mmpretrain.LN2d'} if norm_cfg['type'] == 'LN' else norm_cfg
+        self.add_attention(interaction, [(self.embed_dims, self.num_layers)], on_maps,
+                           **interaction_class(interaction).for_tokens)
+        if self.attention[0].extra_channels:
+            raise UserError(f'{interaction["type"]} widens the convolutions of a ResNet\'s blocks, which '
+                            'a vision transformer does not have: choose another interaction.')
+        self.has_attention = interaction is not None
+        self.non_shape_arguments.update(
+            num_heads=self.arch_settings['num_heads'], norm_cfg=dict(norm_cfg))
+        for module in self.modules():
+            if isinstance(module, DropPath):  # NumPy's rates break torch.compile's graph
+                module.drop_prob = float(module.drop_prob)
+        self.frozen_stages = frozen_stages
+        self.train()
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        """
+        Args:
+            x (Tensor): Images, (B, 3, H, W).
+
+        Returns:
+            tuple[Tensor]: Outputs of the blocks in ``out_indices`` in the form of
+            ``out_type``; by default the last block's class token, (B, C).
+        """
+        x, grid = self.patch_embed(x)
+        if self.cls_token is not None:
+            x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], 1)
+        x = x + self.resize_pos_embed(self.pos_embed, self.patch_resolution, grid,
+                                      self.interpolate_mode, self.num_extra_tokens)
+        x = self.pre_norm(self.drop_after_pos(x))
+        state, outs = self.attention[0].start(patch_map(x, grid), None), []
+        for index, block in enumerate(self.layers):
+            if self.has_attention:
+                x, state = self.step(index, x, block(x), state, grid)
+            else:
+                x = block(x)
+            if self.final_norm and index == self.num_layers - 1:
+                x = self.ln1(x)
+            if index in self.out_indices:
+                outs.append(self._format_output(x, grid))
+        return tuple(outs)
+
+    def step(self, index: int, before: Tensor, x: Tensor, state,
+             grid: Tuple[int, int]) -> Tuple[Tensor, object]:
+        """The attention after a block, from its input and output, (B, L, C) each, and the state."""
+        attention = self.attention[0]
+        outside = x[:, :self.num_extra_tokens]
+        x, o = patch_map(x, grid), patch_map(before, grid)
+        if attention.joins:
+            branch, state = attention.join(index, x - o, state)
+            x = o + branch
+        x, state = attention(index, x, o, state)
+        if self.num_extra_tokens:
+            outside = attention.outside(index, outside.transpose(1, 2)[:, :, None])
+            outside = outside[:, :, 0].transpose(1, 2)
+        return torch.cat([outside, x.flatten(2).transpose(1, 2)], 1), state
+
+    def _format_output(self, x: Tensor, hw: Tuple[int, int]) -> Tensor:
+        """As in mmpretrain; its form of a feature map fails for a batch of 0."""
+        return patch_map(x, hw) if self.out_type == 'featmap' else super()._format_output(x, hw)
+
+    def fit(self, tensors: Dict[str, Tensor], filename: str) -> None:
+        """Resize the position embedding to this backbone's grid.
+
+        Raises:
+            UserError: If the checkpoint's grid is not square, so that only its own size fits.
+        """
+        try:
+            self._prepare_pos_embed(tensors, '')
+        except AssertionError as error:
+            raise UserError(
+                f'the position embedding in checkpoint {filename}, {tensors["pos_embed"].shape[1]} '
+                'tokens, is not of a square grid and cannot be resized: set img_size to the '
+                'checkpoint\'s.') from error
+
+    def _freeze_stages(self) -> None:
+        """In the host the blocks, and the last norm with the last of them; here their attention too."""
+        super()._freeze_stages()
+        for attention in self.attention:
+            for name, parameter in attention.named_parameters():
+                layer = attention.layer_of(name)
+                if (self.num_layers - 1 if layer is None else layer) < self.frozen_stages:
+                    parameter.requires_grad = False
+
+    def train(self, mode: bool = True) -> 'VisionTransformer':
+        super().train(mode)
+        if self.frozen_stages > 0:
+            self._freeze_stages()
+        return self
+
+    def block_name(self, stage: int, layer: int) -> str:
+        return f'layers.{layer}'
