@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from mmdla.errors import UserError
-from mmdla.ops import global_average, per_channel
+from mmdla.ops import gap, scale
 from mmdla.registry import MODELS
 
 from .context_unit import bottleneck
@@ -57,8 +57,8 @@ class BridgeAttention(nn.Module):
                             'image has none: train with two images or more on a GPU, with '
                             'norm_eval=True from a pretrained backbone, or with '
                             'norm_cfg=dict(type=\'SyncBN\') in the plugin\'s cfg on several GPUs.')
-        squeezed = sum(squeeze(global_average(f)) for squeeze, f in zip(self.squeezes, (*hidden, u)))
-        return u * per_channel(self.expand(squeezed.relu()).sigmoid())
+        squeezed = sum(squeeze(gap(f)) for squeeze, f in zip(self.squeezes, (*hidden, u)))
+        return scale(u, self.expand(squeezed.relu()).sigmoid())
 
 
 def alone(norm: nn.Module) -> bool:

@@ -4,7 +4,7 @@ from mmcv.cnn import build_norm_layer
 from mmengine.model import constant_init, kaiming_init
 from torch import Tensor, nn
 
-from mmdla.ops import global_average, per_channel
+from mmdla.ops import gap, scale
 from mmdla.registry import MODELS
 
 from .context_unit import bottleneck
@@ -44,6 +44,6 @@ class CBAM(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H, W)."""
-        u = u * per_channel((self.mlp(global_average(u)) + self.mlp(u.amax((2, 3)))).sigmoid())
+        u = scale(u, (self.mlp(gap(u)) + self.mlp(u.amax((2, 3)))).sigmoid())
         descriptor = torch.cat([u.amax(1, keepdim=True), u.mean(1, keepdim=True)], 1)
         return u * self.norm(self.conv(descriptor)).sigmoid()

@@ -5,7 +5,7 @@ from mmpretrain.models.utils import SELayer
 from torch import Tensor, nn
 
 from mmdla.errors import UserError
-from mmdla.ops import global_average, per_channel
+from mmdla.ops import gap, scale
 from mmdla.registry import MODELS
 
 from .context_unit import bottleneck
@@ -56,4 +56,4 @@ class ECA(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H, W)."""
-        return u * per_channel(self.conv(global_average(u)[:, None])[:, 0].sigmoid())
+        return scale(u, self.conv(gap(u)[:, None])[:, 0].sigmoid())

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmdla.errors import UserError, choose
-from mmdla.ops import gates
+from mmdla.ops import dsu_is_fast, dsu_update
 
 State = Tuple[Tensor, Tensor]
 
@@ -179,7 +179,11 @@ class DSU(ContextUnit):
             pre = self.expand(torch.relu(self.squeeze(torch.cat([h.expand_as(y), y], -1))))
         else:
             pre = self.from_input(y) + self.from_context(h)
-        c = gates(pre, c)
+        if dsu_is_fast(pre, c):
+            c = dsu_update(pre, c)
+        else:
+            i, f, g = pre.chunk(3, -1)
+            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
         return self.normalizer(c), c
 
     def output(self, state: State) -> Tensor:

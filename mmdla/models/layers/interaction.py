@@ -14,12 +14,15 @@ from torch import Tensor, nn
 from mmdla.errors import UserError, choose
 from mmdla.ops import (
     add_relu,
+    add_relu_mean,
     base_attention,
+    base_is_fast,
     channel_convolution,
-    global_average,
+    gap,
     light_attention,
-    per_channel,
-    residual,
+    light_is_fast,
+    scale,
+    weighted_sum,
 )
 
 from .context_unit import State, build_context_unit
@@ -71,9 +74,9 @@ class LII(Residual):
 
     def forward(self, index: int, branch: Tensor, shortcut: Tensor,
                 state: Optional[State]) -> Tuple[Tensor, State]:
-        y = global_average(branch)
+        y = gap(branch)
         state = self.context_unit(y, self.context_unit.start(y) if state is None else state)
-        scaled = branch * per_channel(self.context_unit.output(state))
+        scaled = scale(branch, self.context_unit.output(state))
         return F.relu(scaled + shortcut, inplace=True), state
 
 
@@ -116,13 +119,15 @@ class MRLALight(MRLA):
         super().__init__(channels, num_layers, norm_cfg, dim_per_head, drop_path_rate)
 
     def forward(self, index: int, branch: Tensor, shortcut: Tensor, state) -> Tuple[Tensor, object]:
-        x, o, y, z = residual(branch, shortcut, both=self.reads_past)
+        x, o, y, z = add_relu_mean(branch, shortcut, both=self.reads_past)
         factors, state = self.factors(index, y, z, state)
-        value = self.layers[index].value.weight
-        return light_attention(x, o, value, *factors, self.norms[index], self.drop_path), state
+        value, norm = self.layers[index].value, self.norms[index]
+        if light_is_fast(x, o):
+            return light_attention(x, o, value.weight, *factors, norm, self.drop_path), state
+        return x + self.drop_path(norm(light_sum(o, value(x), *factors))), state
 
     def factors(self, index: int, y: Tensor, z: Optional[Tensor], state) -> Tuple[tuple, object]:
-        """Score, decay, gate and weight of E of :func:`mmdla.ops.light_attention`; the new state.
+        """Score, lambda_l, d and weight of E of :func:`mmdla.ops.light_attention`; the new state.
 
         Args:
             index (int): Layer in the stage, from 0.
@@ -132,6 +137,15 @@ class MRLALight(MRLA):
         """
         layer = self.layers[index]
         return (layer.score(y), layer.lambda_t, None, None), state
+
+
+def light_sum(o: Tensor, v: Tensor, score: Tensor, lambda_l: Tensor, d: Optional[Tensor],
+              excite_weight: Optional[Tensor]) -> Tensor:
+    """``o_l = lambda_l * (d * o_{l-1} + E(o_{l-1})) + score * v_l``, (B, C, H, W)."""
+    past = o if d is None else scale(o, d)
+    if excite_weight is not None:
+        past = past + F.conv2d(o, excite_weight, padding=1, groups=o.shape[1])
+    return scale(past, lambda_l) + scale(v, score)
 
 
 class MRLABase(MRLA):
@@ -146,11 +160,15 @@ class MRLABase(MRLA):
 
     def forward(self, index: int, branch: Tensor, shortcut: Tensor,
                 state: Optional[tuple]) -> Tuple[Tensor, tuple]:
-        x, _, y, _ = residual(branch, shortcut)
+        x, _, y, _ = add_relu_mean(branch, shortcut)
         tokens, values = state or (None, ())
         weights, tokens = self.weights(index, y, values, tokens)
-        out, values = base_attention(x, self.layers[index].value.weight, weights, values,
-                                     self.norms[index], self.drop_path)
+        value, norm = self.layers[index].value, self.norms[index]
+        if base_is_fast(x, values, norm):
+            out, values = base_attention(x, value.weight, weights, values, norm, self.drop_path)
+            return out, (tokens, values)
+        values = (*values, value(x))
+        out = x + self.drop_path(F.relu(norm(weighted_sum(weights, values))))
         return out, (tokens, values)
 
     def weights(self, index: int, y: Tensor, values: Tuple[Tensor, ...],
@@ -307,7 +325,7 @@ class DLABase(Dynamic, MRLABase):
         """As above; the keys and the means of the values are what is refreshed."""
         keys, means, factors = past or (None, None, None)
         if past:
-            means = join(means, global_average(values[-1])[:, None])
+            means = join(means, gap(values[-1])[:, None])
             d_k, d_v = self.backward_path(torch.cat([keys, means], 1), dyn).chunk(2, 1)
             keys, means, factors = keys * d_k, means * d_v, factors * d_v
         keys, factors = join(keys, key), join(factors, torch.ones_like(y))

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from mmdla.ops import global_average, mix, weighted_sum
+from mmdla.ops import gap, weighted_sum
 
-from .interaction import DLALight, MRLABase, MRLALight
+from .interaction import DLALight, MRLABase, MRLALight, light_sum
 
 
 def patch_map(tokens: Tensor, grid: Tuple[int, int]) -> Tensor:
@@ -78,9 +78,9 @@ class LightTokens(Tokens):
         return self.shortcut_norms[index](shortcut)
 
     def attend(self, index: int, x: Tensor, o: Tensor, state) -> Tuple[Tensor, object]:
-        z = global_average(o) if self.reads_past else None
-        factors, state = self.factors(index, global_average(x), z, state)
-        return mix(o, F.gelu(self.layers[index].value(x)), *factors), state
+        z = gap(o) if self.reads_past else None
+        factors, state = self.factors(index, gap(x), z, state)
+        return light_sum(o, F.gelu(self.layers[index].value(x)), *factors), state
 
 
 class MRLALightTokens(LightTokens, MRLALight):
@@ -95,7 +95,7 @@ class MRLABaseTokens(Tokens, MRLABase):
     def attend(self, index: int, x: Tensor, o: Tensor,
                state: Optional[tuple]) -> Tuple[Tensor, tuple]:
         tokens, values = state if index % self.group else (None, ())
-        weights, tokens = self.weights(index, global_average(x), values, tokens)
+        weights, tokens = self.weights(index, gap(x), values, tokens)
         values = (*values, self.layers[index].value(x))
         return weighted_sum(weights, values), (tokens, values)
 
