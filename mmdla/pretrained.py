@@ -8,8 +8,8 @@ from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from mmdla.compat import mmengine_checkpoints
 from mmdla.errors import UserError
+from mmdla.hosts.compat import mmengine_checkpoints
 from mmdla.literal_config import literal_config
 from mmdla.names_before import present_config, present_names
 from mmdla.registry import MODELS

@@ -6,8 +6,8 @@ from typing import Optional
 
 from mmengine.config import Config, DictAction
 
-from mmdla.compat import import_datasets
 from mmdla.errors import UserError, run  # noqa: F401 (tools call cli.run)
+from mmdla.hosts.compat import import_datasets
 
 
 def parser(description: str) -> argparse.ArgumentParser:

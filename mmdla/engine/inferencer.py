@@ -3,8 +3,8 @@ import os
 
 from mmengine.config import Config
 
-from mmdla.compat import mmengine_checkpoints
 from mmdla.errors import UserError
+from mmdla.hosts.compat import mmengine_checkpoints
 from mmdla.pretrained import check_fit, read_checkpoint
 
 

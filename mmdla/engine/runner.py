@@ -9,8 +9,8 @@ from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
-from mmdla.compat import mmengine_checkpoints
 from mmdla.errors import UserError
+from mmdla.hosts.compat import mmengine_checkpoints
 
 FOR_THE_LOG_FILE = (
     '\n' + '-' * 60, 'Config:\n', 'Hooks will be executed', 'Distributed training is not used',

@@ -1,13 +1,13 @@
+from .add_relu_mean import add_relu, add_relu_mean
 from .backend import use
-from .base import base_attention
-from .light import light_attention, mix
-from .means import channel_convolution, gates, head_scores, self_score
+from .base import base_attention, base_is_fast
+from .light import light_attention, light_is_fast
+from .maps import gap, scale, weighted_sum
+from .means import channel_convolution, dsu_is_fast, dsu_update, head_scores, self_score
 from .norm import FoldedNorm
-from .residual import add_relu, global_average, residual
-from .weighted_sum import per_channel, weighted_sum
 
 __all__ = [
-    'FoldedNorm', 'add_relu', 'base_attention', 'channel_convolution', 'gates', 'global_average',
-    'head_scores', 'light_attention', 'mix', 'per_channel', 'residual', 'self_score', 'use',
-    'weighted_sum'
+    'FoldedNorm', 'add_relu', 'add_relu_mean', 'base_attention', 'base_is_fast',
+    'channel_convolution', 'dsu_is_fast', 'dsu_update', 'gap', 'head_scores', 'light_attention',
+    'light_is_fast', 'scale', 'self_score', 'use', 'weighted_sum'
 ]

@@ -1,15 +1,13 @@
-"""Which implementation of an operation runs.
+"""Chooses the implementation of an operation, at each call, by its tensors.
 
-``reference``: the equations in plain PyTorch; for channels_last maps, tracing, torch.compile and
-export. ``folded``: PyTorch, with all that is per sample and channel folded into depthwise kernels.
-``kernels``: C++ for the CPU, where ``python -m mmdla.ops.build`` has built them. ``triton``: for
-CUDA, with MMDLA_TRITON=1 in the environment.
+``reference``: the equations in plain PyTorch, as the layers write them; for channels_last maps,
+tracing, torch.compile and export. ``folded``: PyTorch, with all factors per sample and channel
+folded into depthwise kernels. ``kernels``: C++ for the CPU, once ``python -m mmdla.ops.build`` has
+built them. ``triton``: for CUDA, with MMDLA_TRITON=1 in the environment.
 
-Parts of a network that an operation holds inside are not called as modules then: forward hooks on
-norms and convolutions of layer attention fire under ``use('reference')`` only, and those on its
-1-D convolutions never.
-
-The choice is made at every call from the tensors alone; none has parameters or a state of its own.
+Other implementations than the reference read the weights of norms and convolutions and do not call
+these modules: forward hooks on the norms and convolutions of layer attention run under
+``use('reference')`` only, those on its 1-D convolutions never.
 """
 import hashlib
 import os
@@ -34,10 +32,16 @@ _only: Optional[str] = None
 
 @contextmanager
 def use(name: str):
-    """Let operations use at most this implementation, e.g. to compare or to measure.
+    """A context in which operations use this implementation, e.g. to compare or to measure.
+
+    Where it does not serve a call's tensors, the reference runs; without built kernels, 'kernels'
+    means 'folded'.
 
     Args:
         name (str): 'reference'; 'folded' or 'kernels' for the CPU; 'triton'.
+
+    Raises:
+        UserError: For another name.
     """
     global _only
     before, _only = _only, choose('implementation', name, {key: key for key in NAMES})
@@ -48,10 +52,10 @@ def use(name: str):
 
 
 def library() -> Path:
-    """Where the C++ kernels for their source, this torch and this CPU are, or would be.
+    """Path of the C++ kernels, built or not, for their source, this torch version and this CPU.
 
-    In the user's cache folder, ``$XDG_CACHE_HOME/mmdla`` or ``~/.cache/mmdla``, as the package itself
-    may lie where nobody can write.
+    In the user's cache folder, ``$XDG_CACHE_HOME/mmdla`` or ``~/.cache/mmdla``, since the package
+    may be installed in a read-only folder.
     """
     sources = sorted([*CSRC.glob('*.cpp'), *CSRC.glob('*.h')])
     source = hashlib.sha1(b''.join(path.read_bytes() for path in sources)).hexdigest()[:8]
@@ -64,7 +68,7 @@ def library() -> Path:
 def kernels():
     """The C++ operations, or None where they are not built or cannot be loaded."""
     path = library()
-    if not os.path.exists(path):  # False also for a folder that may not be looked into
+    if not os.path.exists(path):  # unlike Path.exists, no error for a folder without permission
         return None
     try:
         torch.ops.load_library(str(path))
@@ -77,13 +81,15 @@ def kernels():
 
 @lru_cache(None)
 def triton_wanted() -> bool:
+    """Whether MMDLA_TRITON=1 is set, and Triton is installed."""
     return os.environ.get('MMDLA_TRITON', '0') == '1' and find_spec('triton') is not None
 
 
-def traced() -> bool:
-    """Whether somebody looks at, or transforms, the single operations of PyTorch.
+def is_transformed() -> bool:
+    """Whether PyTorch records or transforms each operation, which ours would hide from it.
 
-    torch.compile, tracing, export, counting (dispatch modes), torch.func, forward-mode derivatives.
+    In torch.compile, torch.jit.trace, export, dispatch modes (FLOP counters), torch.func and
+    forward-mode derivatives.
     """
     return (torch.compiler.is_compiling() or torch.jit.is_tracing()
             or torch._C._len_torch_dispatch_stack() > 0
@@ -91,24 +97,24 @@ def traced() -> bool:
             or forward_ad._current_level >= 0)
 
 
-def plain(*tensors: Tensor) -> bool:
-    """Whether the C++ operations on channel means serve these tensors."""
+def means_are_fast(*tensors: Tensor) -> bool:
+    """Whether the C++ operations on channel means take these tensors."""
     dtype = tensors[0].dtype
-    return (_only in (None, 'kernels') and not traced()
+    return (_only in (None, 'kernels') and not is_transformed()
             and dtype in (torch.float32, torch.float64) and kernels() is not None
             and all(t.device.type == 'cpu' and t.dtype == dtype and t.numel() for t in tensors))
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
-    """What sums over maps of a dtype are computed in: float32, or float64 for float64."""
+    """The dtype of sums over maps of a dtype: float64 for float64, else float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def implementation(*maps: Tensor) -> str:
-    """The fastest implementation that serves these maps, each (B, C, H, W)."""
+    """The fastest implementation for these maps, (B, C, H, W) each."""
     first = maps[0]
-    if (_only == 'reference' or traced() or type(first) is not Tensor or first.dtype not in DTYPES
-            or not first.numel()):
+    if (_only == 'reference' or is_transformed() or type(first) is not Tensor
+            or first.dtype not in DTYPES or not first.numel()):
         return 'reference'
     if any(m.dtype != first.dtype or m.device != first.device for m in maps):
         return 'reference'
@@ -119,6 +125,6 @@ def implementation(*maps: Tensor) -> str:
     return 'kernels' if kernels() is not None and _only != 'folded' else 'folded'
 
 
-def records(*tensors: Optional[Tensor]) -> bool:
-    """Whether autograd records what is done with these tensors. Where not, x may be overwritten."""
+def needs_grad(*tensors: Optional[Tensor]) -> bool:
+    """Whether autograd records operations on these tensors; where not, they may run in place."""
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)

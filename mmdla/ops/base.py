@@ -1,25 +1,32 @@
-"""The last step of a layer of MRLA-B or DLA-B: ``x + DropPath(ReLU(norm(o_l)))`` (MRLA, Eq. 2)."""
+"""The last step of a layer of MRLA-B or DLA-B as one operation: ``x + DropPath(ReLU(norm(o_l)))``."""
 from typing import Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backend import accumulator, implementation, kernels, records
-from .norm import as_affine, kept, track
-from .weighted_sum import weighted_sum
+from .backend import accumulator, implementation, kernels, needs_grad
+from .norm import bn_affine, drop_path_scale, is_bn_affine, update_running_stats
 
 Maps = Tuple[Tensor, ...]
 
 
-def base_attention(x: Tensor, value: Tensor, weights: Tensor, past: Maps, norm: nn.Module,
+def base_is_fast(x: Tensor, past: Maps, norm: nn.Module) -> bool:
+    """Whether :func:`base_attention` takes these maps and this norm."""
+    how = implementation(x, *past)
+    return how == 'triton' or (how == 'kernels' and is_bn_affine(norm, x))
+
+
+def base_attention(x: Tensor, value_weight: Tensor, weights: Tensor, past: Maps, norm: nn.Module,
                    drop_path: nn.Module) -> Tuple[Tensor, Maps]:
-    """``x + DropPath(ReLU(norm(sum_t w_t v_t)))`` with ``v_l = dw(x; value)``.
+    """``x + DropPath(ReLU(norm(sum_t w_t v_t)))`` with ``v_l = dw(x; value_weight)``.
+
+    Only for maps and norms for which :func:`base_is_fast`.
 
     Args:
-        x (Tensor): Block output, (B, C, H, W). May be overwritten where no gradient is recorded.
-        value (Tensor): Weight of the depthwise 3x3 convolution that makes v_l, (C, 1, 3, 3).
-        weights (Tensor): Weights of the layers so far, (B, l, C).
+        x (Tensor): Block output, (B, C, H, W). May be overwritten where no gradient is needed.
+        value_weight (Tensor): Of the depthwise 3x3 convolution that makes v_l, (C, 1, 3, 3).
+        weights (Tensor): w_1 to w_l, (B, l, C).
         past (tuple[Tensor]): v_1 to v_{l-1} as the layer before returned them, (B, C, H, W) each.
         norm (nn.Module): Norm of the layer.
         drop_path (nn.Module): Its DropPath.
@@ -27,23 +34,19 @@ def base_attention(x: Tensor, value: Tensor, weights: Tensor, past: Maps, norm: 
     Returns:
         tuple: The next block's input, (B, C, H, W), and the values v_1 to v_l.
     """
-    how = implementation(x, *past)
-    affine = as_affine(norm, x) if how == 'kernels' else None
-    if affine is None:
-        add_up = weighted_sum
-        if how == 'triton':
-            from .triton_kernels import weighted_sum as add_up
-        values = (*past, F.conv2d(x, value, padding=1, groups=x.shape[1]))
-        return x + drop_path(F.relu(norm(add_up(weights, values)))), values
+    if implementation(x, *past) == 'triton':
+        from .triton_kernels import weighted_sum
+        values = (*past, F.conv2d(x, value_weight, padding=1, groups=x.shape[1]))
+        return x + drop_path(F.relu(norm(weighted_sum(weights, values)))), values
     dtype = accumulator(x.dtype)
-    gamma, beta, normalize, eps = affine
-    inputs = (x, value.to(dtype).contiguous(), weights.to(dtype).contiguous(), past, gamma, beta,
-              kept(drop_path, x), eps, normalize)
-    if records(x, value, weights, *past, gamma, beta):
+    gamma, beta, normalize, eps = bn_affine(norm, x)
+    inputs = (x, value_weight.to(dtype).contiguous(), weights.to(dtype).contiguous(), past, gamma, beta,
+              drop_path_scale(drop_path, x), eps, normalize)
+    if needs_grad(x, value_weight, weights, *past, gamma, beta):
         out, mean, var, v, past = kernels().base(*inputs)
     else:
         out, v, mean, var = x, torch.empty_like(x), torch.empty_like(gamma), torch.empty_like(gamma)
         kernels().base_out(*inputs, out, v, mean, var)
     if normalize:
-        track(norm, mean, var, x.numel() // x.shape[1])
+        update_running_stats(norm, mean, var, x.numel() // x.shape[1])
     return out, (*past, v)

@@ -1,10 +1,10 @@
 """Builds the CPU kernels of layer attention: ``python -m mmdla.ops.build``.
 
-Needs a C++ compiler that knows GCC's vectors (g++, clang++, or the one that CXX names) and nothing
-else, and takes half a minute. The library goes to the user's cache folder, ``$XDG_CACHE_HOME/mmdla``
-or ``~/.cache/mmdla``, with what the compiler said in ``build.log`` beside it. Without the kernels the
-same operations run on PyTorch's own, slower. A library serves this source, this torch version and
-this kind of CPU; for another it is not looked at.
+Needs only a C++ compiler with GCC's vector extensions (g++, clang++, or the one in CXX), and takes
+half a minute. The library goes to the user's cache folder, ``$XDG_CACHE_HOME/mmdla`` or
+``~/.cache/mmdla``, together with ``build.log``, the compiler's output. Its name holds a hash of the
+source, the torch version and the CPU's instruction set, so that another one is never loaded. Without
+the kernels the operations run in PyTorch, slower.
 """
 import errno
 import fcntl
@@ -26,10 +26,11 @@ import torch
 from mmdla.errors import UserError, run
 from mmdla.ops.backend import CSRC, kernels, library
 
-# the one that takes longest to compile first
-SOURCES = ('operations.cpp', 'light.cpp', 'base.cpp', 'means.cpp', 'residual.cpp')
+# compiled in this order, one per core at a time: the slowest to compile first
+SOURCES = ('map_operations.cpp', 'light.cpp', 'mean_operations.cpp', 'base.cpp', 'add_relu_mean.cpp',
+           'means.cpp')
 FLAGS = ['-O3', '-g0', '-std=c++17', '-fPIC', '-fopenmp', '-fno-math-errno', '-fno-trapping-math',
-         '-Wall', '-Wextra', '-Wno-psabi']  # vectors are passed within the library alone
+         '-Wall', '-Wextra', '-Wno-psabi']  # about vector arguments, which stay inside the library
 INSTRUCTIONS = dict(
     AVX512=['-march=skylake-avx512', '-mprefer-vector-width=512'], AVX2=['-march=haswell'])
 
@@ -38,8 +39,7 @@ def build() -> Optional[float]:
     """Compile the kernels to ``library()``.
 
     Returns:
-        float: Seconds; None where they are there, also because another process has built them while
-        this one waited for it.
+        float: Seconds it took; None if they were there, or if another process built them meanwhile.
 
     Raises:
         UserError: If there is no compiler, it fails, or the cache folder cannot be written to.
@@ -57,7 +57,7 @@ def build() -> Optional[float]:
             if target.exists():
                 return None
             compile_to(Path(scratch) / target.name, command, cache / 'build.log')
-            # a rename is whole or not at all, for whoever loads it meanwhile
+            # atomic: another process loads the whole library or none
             os.replace(Path(scratch) / target.name, target)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -83,15 +83,16 @@ def compiler() -> List[str]:
 
 @contextmanager
 def alone(cache: Path) -> Iterator[None]:
-    """Wait until no other process builds in this folder. A killed process keeps nobody waiting.
+    """Hold the folder's build lock, which the system releases if this process is killed.
 
-    Network folders may have no locks: there several build, each in a scratch folder of its own.
+    Network file systems may have no locks: then several processes build at a time, each in a scratch
+    folder of its own.
     """
     with open(cache / 'build.lock', 'w') as lock:
         with suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX)
             for left_over in cache.glob('scratch_*'):
-                # not another machine's, whose locks do not reach here
+                # a young one may be in use by another machine, which does not see our lock
                 if time.time() - left_over.stat().st_mtime > 3600:
                     shutil.rmtree(left_over, ignore_errors=True)
         yield
@@ -124,9 +125,12 @@ def compile_to(target: Path, command: List[str], log: Path) -> None:
 
 
 def run_all(commands: List[List[str]], scratch: Path, log: IO[str]) -> bool:
-    """Run commands, one a core at a time, with their output in the log; whether all succeeded.
+    """Run commands in parallel, one per core, with their output in the log.
 
-    Where one fails, or the call is interrupted, those that run are ended.
+    If one fails, or on an interrupt, the others are killed.
+
+    Returns:
+        bool: Whether all succeeded.
     """
     environment = {**os.environ, 'LC_ALL': 'C', 'TMPDIR': str(scratch)}
     waiting, running = list(commands), []
@@ -149,7 +153,7 @@ def run_all(commands: List[List[str]], scratch: Path, log: IO[str]) -> bool:
 
 def start(command: List[str], log: IO[str], environment: Dict[str, str]) -> subprocess.Popen:
     try:
-        # in a session of its own, so that all that it starts can be ended with it
+        # in a process group of its own, to kill it together with its children
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                 env=environment, start_new_session=True)
     except OSError as error:

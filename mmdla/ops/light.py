@@ -1,29 +1,35 @@
-"""The last step of a layer of MRLA-L or DLA-L: ``x + DropPath(norm(o_l))`` (MRLA, Eq. 3)."""
+"""The last step of a layer of MRLA-L or DLA-L as one operation: ``x + DropPath(norm(o_l))``."""
 from typing import Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backend import accumulator, implementation, kernels, records
-from .norm import Affine, as_affine, kept, scaled, track
-from .weighted_sum import per_channel
+from .backend import accumulator, implementation, kernels, needs_grad
+from .norm import bn_affine, drop_path_scale, is_bn_affine, scale_affine, update_running_stats
 
 
-def light_attention(x: Tensor, o: Tensor, value: Tensor, score: Tensor, decay: Tensor,
-                    gate: Optional[Tensor], excite: Optional[Tensor], norm: nn.Module,
+def light_is_fast(x: Tensor, o: Tensor) -> bool:
+    """Whether :func:`light_attention` takes these maps."""
+    return implementation(x, o) != 'reference' and x.shape == o.shape
+
+
+def light_attention(x: Tensor, o: Tensor, value_weight: Tensor, score: Tensor, lambda_l: Tensor,
+                    d: Optional[Tensor], excite_weight: Optional[Tensor], norm: nn.Module,
                     drop_path: nn.Module) -> Tensor:
     """``x + DropPath(norm(o_l))`` with
-    ``o_l = decay * (gate * o_{l-1} + dw(o_{l-1}; excite)) + score * dw(x; value)``.
+    ``o_l = lambda_l * (d * o_{l-1} + dw(o_{l-1}; excite_weight)) + score * dw(x; value_weight)``.
+
+    Only for maps for which :func:`light_is_fast`.
 
     Args:
-        x (Tensor): Block output, (B, C, H, W). May be overwritten where no gradient is recorded.
+        x (Tensor): Block output, (B, C, H, W). May be overwritten where no gradient is needed.
         o (Tensor): ``o_{l-1}``, (B, C, H, W).
-        value (Tensor): Weight of the depthwise 3x3 convolution that makes v_l, (C, 1, 3, 3).
+        value_weight (Tensor): Of the depthwise 3x3 convolution that makes v_l, (C, 1, 3, 3).
         score (Tensor): ``sigmoid(s_ll)``, (B, C).
-        decay (Tensor): lambda_l, (C, ).
-        gate (Tensor, optional): DLA's gates of o_{l-1}, (B, C).
-        excite (Tensor, optional): Weight of E, (C, 1, 3, 3).
+        lambda_l (Tensor): (C, ).
+        d (Tensor, optional): Refresh of ``o_{l-1}``, (B, C); without it 1.
+        excite_weight (Tensor, optional): Of the depthwise 3x3 convolution E, (C, 1, 3, 3).
         norm (nn.Module): Norm of the layer.
         drop_path (nn.Module): Its DropPath.
 
@@ -31,62 +37,52 @@ def light_attention(x: Tensor, o: Tensor, value: Tensor, score: Tensor, decay: T
         Tensor: The next block's input, (B, C, H, W).
     """
     how = implementation(x, o)
-    if how == 'reference' or x.shape != o.shape:
-        v = F.conv2d(x, value, padding=1, groups=x.shape[1])
-        return x + drop_path(norm(mix(o, v, score, decay, gate, excite)))
-    affine = as_affine(norm, x)
     dtype = accumulator(x.dtype)
-    factors = (value, score, decay, gate, excite)
-    factors = [None if f is None else f.to(dtype).contiguous() for f in factors]
-    if how == 'kernels' and affine is not None:
-        return light_kernels(x, o, factors, affine, norm, drop_path)
+    factors = [None if factor is None else factor.to(dtype).contiguous()
+               for factor in (value_weight, score, lambda_l, d, excite_weight)]
+    known_norm = is_bn_affine(norm, x)
+    if how == 'kernels' and known_norm:
+        return light_kernels(x, o, factors, norm, drop_path)
     convolve = depthwise_pair
     if how == 'triton':
         from .triton_kernels import depthwise_pair as convolve
-    kernel_x, kernel_o = folded(*factors)
+    kernel_x, kernel_o = fold(*factors)
+    affine = bn_affine(norm, x) if known_norm else None
     if affine is None or affine.normalize:
         return x + drop_path(norm(convolve(x, o, kernel_x, kernel_o)))
-    gamma, beta = scaled(affine, kept(drop_path, x))
+    gamma, beta = scale_affine(affine, drop_path_scale(drop_path, x))
     kernel_x = F.pad(torch.ones_like(kernel_x[..., :1]), (4, 4)) + gamma[..., None] * kernel_x
     return convolve(x, o, kernel_x, gamma[..., None] * kernel_o, beta)
 
 
-def mix(o: Tensor, v: Tensor, score: Tensor, decay: Tensor, gate: Optional[Tensor],
-        excite: Optional[Tensor]) -> Tensor:
-    """``o_l = decay * (gate * o_{l-1} + dw(o_{l-1}; excite)) + score * v_l``, (B, C, H, W)."""
-    past = o if gate is None else per_channel(gate.to(o.dtype)) * o
-    if excite is not None:
-        past = past + F.conv2d(o, excite, padding=1, groups=o.shape[1])
-    return per_channel(decay.to(o.dtype)) * past + per_channel(score.to(v.dtype)) * v
-
-
-def light_kernels(x: Tensor, o: Tensor, factors: Sequence[Optional[Tensor]], affine: Affine,
-                  norm: nn.Module, drop_path: nn.Module) -> Tensor:
-    """The same by the C++ kernels."""
-    gamma, beta, normalize, eps = affine
-    inputs = (x, o, *factors, gamma, beta, kept(drop_path, x), eps, normalize)
-    if records(x, o, *factors, gamma, beta):
+def light_kernels(x: Tensor, o: Tensor, factors: Sequence[Optional[Tensor]], norm: nn.Module,
+                  drop_path: nn.Module) -> Tensor:
+    """:func:`light_attention` by the C++ kernels."""
+    gamma, beta, normalize, eps = bn_affine(norm, x)
+    inputs = (x, o, *factors, gamma, beta, drop_path_scale(drop_path, x), eps, normalize)
+    if needs_grad(x, o, *factors, gamma, beta):
         out, mean, var = kernels().light(*inputs)
     else:
         out, mean, var = x, torch.empty_like(gamma), torch.empty_like(gamma)
         kernels().light_out(*inputs, out, mean, var)
     if normalize:
-        track(norm, mean, var, x.numel() // x.shape[1])
+        update_running_stats(norm, mean, var, x.numel() // x.shape[1])
     return out
 
 
-def folded(value: Tensor, score: Tensor, decay: Tensor, gate: Optional[Tensor],
-           excite: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
-    """Depthwise kernels of x, (B, C, 9), and of o, (B, C, 9) or, the centre alone, (B, C, 1).
+def fold(value_weight: Tensor, score: Tensor, lambda_l: Tensor, d: Optional[Tensor],
+         excite_weight: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+    """Depthwise kernels for x, (B, C, 9), and o, (B, C, 9) or, with the centre tap alone, (B, C, 1).
 
     A factor per sample and channel commutes with a depthwise convolution:
-    ``score * dw(x; value) = dw(x; score * value)`` and
-    ``decay * (gate * o + dw(o; excite)) = dw(o; decay * (gate * delta + excite))``.
+    ``score * dw(x; value_weight) = dw(x; score * value_weight)`` and
+    ``lambda_l * (d * o + dw(o; excite_weight)) = dw(o; lambda_l * (d * delta + excite_weight))``,
+    delta being the kernel with 1 at the centre tap and 0 elsewhere.
     """
-    centre = (torch.ones_like(score) if gate is None else gate)[..., None]
-    if excite is not None:
-        centre = F.pad(centre, (4, 4)) + excite.flatten(1)
-    return score[..., None] * value.flatten(1), decay[:, None] * centre
+    centre = (torch.ones_like(score) if d is None else d)[..., None]
+    if excite_weight is not None:
+        centre = F.pad(centre, (4, 4)) + excite_weight.flatten(1)
+    return score[..., None] * value_weight.flatten(1), lambda_l[:, None] * centre
 
 
 def depthwise_pair(x: Tensor, o: Tensor, kernel_x: Tensor, kernel_o: Tensor,
@@ -97,7 +93,7 @@ def depthwise_pair(x: Tensor, o: Tensor, kernel_x: Tensor, kernel_o: Tensor,
         x (Tensor): (B, C, H, W).
         o (Tensor): (B, C, H, W).
         kernel_x (Tensor): (B, C, 9).
-        kernel_o (Tensor): (B, C, 9), or (B, C, 1), the centre alone.
+        kernel_o (Tensor): (B, C, 9), or (B, C, 1), the centre tap alone.
         bias (Tensor, optional): (1, C) or (B, C).
 
     Returns:

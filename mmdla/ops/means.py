@@ -1,10 +1,10 @@
-"""Operations on channel means: tiny, so that their number is what they cost."""
+"""Operations on channel means (B, C). Too small to be limited by anything but their number."""
 import math
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from .backend import kernels, plain
+from .backend import kernels, means_are_fast
 
 
 def channel_convolution(y: Tensor, weights: Tensor) -> Tensor:
@@ -17,7 +17,7 @@ def channel_convolution(y: Tensor, weights: Tensor) -> Tensor:
     Returns:
         Tensor: (B, L, M, C).
     """
-    if plain(y, weights):
+    if means_are_fast(y, weights):
         return kernels().channel_convolution(y.contiguous(), weights.contiguous())
     width = weights.shape[-1]
     windows = F.pad(y, (width // 2, width // 2)).unfold(-1, width, 1)
@@ -31,7 +31,7 @@ def head_scores(query: Tensor, key: Tensor, dim_per_head: int) -> Tensor:
 
 
 def self_score(y: Tensor, weights: Tensor, dim_per_head: int) -> Tensor:
-    """``sigmoid(s_ll)`` (MRLA, Eq. 3) of a layer's own query and key, repeated over each head.
+    """``sigmoid(<q_l, k_l> / sqrt(D))`` of a layer's own query and key, repeated over each head.
 
     Args:
         y (Tensor): Channel means, (B, C).
@@ -41,25 +41,30 @@ def self_score(y: Tensor, weights: Tensor, dim_per_head: int) -> Tensor:
     Returns:
         Tensor: (B, C).
     """
-    if plain(y, weights):
+    if means_are_fast(y, weights):
         return kernels().self_score(y.contiguous(), weights.contiguous(), dim_per_head)
     query, key = channel_convolution(y[:, None], weights[None])[:, 0].unbind(1)
     return head_scores(query, key, dim_per_head).sigmoid().repeat_interleave(dim_per_head, -1)
 
 
-def gates(pre: Tensor, c: Tensor) -> Tensor:
-    """``sigmoid(f) * c + sigmoid(i) * tanh(c~)`` (DLA, Eq. 9).
+def dsu_is_fast(pre: Tensor, c: Tensor) -> bool:
+    """Whether :func:`dsu_update` takes these tensors."""
+    return (means_are_fast(pre, c) and pre.dim() == c.dim() and pre.dim() in (2, 3)
+            and pre.shape[0] == c.shape[0])
+
+
+def dsu_update(pre: Tensor, c: Tensor) -> Tensor:
+    """``sigmoid(f) * c + sigmoid(i) * tanh(c~)``, the last step of the DSU, as one operation.
+
+    Only for tensors for which :func:`dsu_is_fast`.
 
     Args:
-        pre (Tensor): i, f and c~ before their functions, (..., 3 C).
-        c (Tensor): The context before, broadcastable to (..., C).
+        pre (Tensor): i, f and c~ before their activations, (B, 3 C) or (B, T, 3 C).
+        c (Tensor): The context before, (B, C), or (B, T, C) or (B, 1, C).
 
     Returns:
-        Tensor: (..., C).
+        Tensor: The new context, (B, C) or (B, T, C).
     """
-    if plain(pre, c) and pre.dim() == c.dim() and pre.dim() in (2, 3) and pre.shape[0] == c.shape[0]:
-        if pre.dim() == 2:
-            return kernels().gates(pre.contiguous()[:, None], c.contiguous()[:, None])[:, 0]
-        return kernels().gates(pre.contiguous(), c.contiguous())
-    i, f, g = pre.chunk(3, -1)
-    return f.sigmoid() * c + i.sigmoid() * g.tanh()
+    if pre.dim() == 2:
+        return kernels().dsu_update(pre.contiguous()[:, None], c.contiguous()[:, None])[:, 0]
+    return kernels().dsu_update(pre.contiguous(), c.contiguous())

@@ -1,15 +1,16 @@
-"""BatchNorm and DropPath as operations that hold them inside see them."""
+"""BatchNorm and DropPath as numbers, for operations that compute both themselves."""
 from typing import NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .backend import accumulator
-from .weighted_sum import per_channel
+from .maps import scale
 
 
-class Affine(NamedTuple):
-    """``norm(u) = gamma * u' + beta``, u' = u, or u by the moments of its batch."""
+class BNAffine(NamedTuple):
+    """``gamma * u + beta``; with ``normalize``, u is first normalised by its batch statistics."""
 
     gamma: Tensor
     beta: Tensor
@@ -18,68 +19,92 @@ class Affine(NamedTuple):
 
 
 class FoldedNorm(nn.Module):
-    """A BatchNorm for inference as what it is then: ``gamma * x + beta``, each (C, )."""
+    """A BatchNorm in eval mode as one scale and one shift per channel, ``gamma * x + beta``.
+
+    The running statistics are folded into gamma and beta, (C, ) each. For inference only.
+
+    Args:
+        norm (nn.Module): BatchNorm with running statistics.
+    """
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
-        gamma, beta, *_ = as_affine(norm, norm.running_mean[None])
+        gamma, beta, *_ = bn_affine(norm, norm.running_mean[None])
         self.register_buffer('gamma', gamma.detach().to(norm.running_mean.dtype))
         self.register_buffer('beta', beta.detach().to(norm.running_mean.dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        return per_channel(self.gamma.to(x.dtype)) * x + per_channel(self.beta.to(x.dtype))
+        return scale(x, self.gamma) + self.beta.to(x.dtype)[:, None, None]
 
 
-def as_affine(norm: nn.Module, x: Tensor) -> Optional[Affine]:
-    """Parameters of a norm on maps like x (B, C, H, W), each (C, ), in the dtype of its sums.
+def is_bn_affine(norm: nn.Module, x: Tensor) -> bool:
+    """Whether :func:`bn_affine` can express a norm on maps like x (B, C, H, W).
 
-    None for what no operation computes inside: norms that are not BatchNorm, SyncBN over several
-    processes, and batches of one value per channel, which BatchNorm itself refuses.
+    Not if it is no BatchNorm, if its statistics are shared by several processes (SyncBN in
+    training), or if a channel has one value, for which BatchNorm raises an error in training.
     """
     if isinstance(norm, FoldedNorm):
-        dtype = accumulator(x.dtype)
-        return Affine(norm.gamma.to(dtype), norm.beta.to(dtype), False, 0.0)
-    if not isinstance(norm, nn.modules.batchnorm._BatchNorm):
-        return None
+        return True
+    if not isinstance(norm, _BatchNorm):
+        return False
+    return not uses_batch(norm) or (type(norm) is nn.BatchNorm2d and x.numel() > x.shape[1])
+
+
+def bn_affine(norm: nn.Module, x: Tensor) -> BNAffine:
+    """Scale and shift of a norm on maps like x (B, C, H, W), (C, ) each, in the accumulator's dtype.
+
+    With running statistics, these are folded in. Only for norms that :func:`is_bn_affine` accepts.
+    """
     dtype = accumulator(x.dtype)
+    if isinstance(norm, FoldedNorm):
+        return BNAffine(norm.gamma.to(dtype), norm.beta.to(dtype), False, 0.0)
     ones = torch.ones(x.shape[1], dtype=dtype, device=x.device)
     gamma = ones if norm.weight is None else norm.weight.to(dtype)
     beta = torch.zeros_like(ones) if norm.bias is None else norm.bias.to(dtype)
     if uses_batch(norm):
-        if type(norm) is not nn.BatchNorm2d or x.numel() == x.shape[1]:
-            return None
-        return Affine(gamma, beta, True, norm.eps)
+        return BNAffine(gamma, beta, True, norm.eps)
     gamma = gamma * (norm.running_var.to(dtype) + norm.eps).rsqrt()
     beta = torch.addcmul(beta, norm.running_mean.to(dtype), gamma, value=-1)
-    return Affine(gamma, beta, False, norm.eps)
+    return BNAffine(gamma, beta, False, norm.eps)
 
 
 def uses_batch(norm: nn.Module) -> bool:
+    """Whether a BatchNorm normalises by the statistics of the batch."""
     return norm.training or norm.running_mean is None
 
 
 @torch.no_grad()
-def track(norm: nn.Module, mean: Tensor, var: Tensor, count: int) -> None:
-    """Move running moments towards those of a batch of ``count`` values per channel, (C, ) each."""
+def update_running_stats(norm: nn.Module, mean: Tensor, var: Tensor, count: int) -> None:
+    """Update a BatchNorm's running statistics as its own forward does in training.
+
+    Args:
+        norm (nn.Module): BatchNorm.
+        mean (Tensor): Of the batch, (C, ).
+        var (Tensor): Of the batch, biased, (C, ).
+        count (int): Values per channel, B * H * W.
+    """
     if not norm.training or norm.running_mean is None:
         return
     norm.num_batches_tracked += 1
     momentum = norm.momentum
-    if momentum is None:
+    if momentum is None:  # a cumulative average
         momentum = 1 / float(norm.num_batches_tracked)
     for running, new in ((norm.running_mean, mean), (norm.running_var, var * (count / (count - 1)))):
         running.lerp_(new.to(running.dtype), momentum)
 
 
-def kept(drop_path: nn.Module, x: Tensor) -> Optional[Tensor]:
-    """Factor of each sample, (B, ), by which DropPath multiplies; None where it does nothing."""
+def drop_path_scale(drop_path: nn.Module, x: Tensor) -> Optional[Tensor]:
+    """What DropPath multiplies each sample of x by in this call, (B, ); None if it does nothing.
+
+    0 for a dropped sample, 1 / (1 - drop_prob) for the others.
+    """
     if not (drop_path.training and drop_path.drop_prob):
         return None
     return drop_path(x.new_ones(len(x), 1, 1, 1, dtype=accumulator(x.dtype))).flatten()
 
 
-def scaled(affine: Affine, scale: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
-    """gamma and beta times the factors of the samples: each (1, C) or (B, C)."""
-    if scale is None:
+def scale_affine(affine: BNAffine, factor: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+    """gamma and beta times a factor per sample (B, ): (B, C) each, or (1, C) where it is None."""
+    if factor is None:
         return affine.gamma[None], affine.beta[None]
-    return scale[:, None] * affine.gamma, scale[:, None] * affine.beta
+    return factor[:, None] * affine.gamma, factor[:, None] * affine.beta

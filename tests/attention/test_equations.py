@@ -7,6 +7,7 @@ from stages import Stage
 from mmdla.errors import UserError
 from mmdla.gates.eca import adaptive_kernel_size
 from mmdla.models import DIAResNet, DLAResNet, MRLAResNet
+from mmdla.ops import use
 
 UNITS = [
     dict(),
@@ -39,23 +40,29 @@ def randomize(module):
 
 
 def compare(transcription, stage, x, mode, **literal_args):
-    """Values and gradients of a stage and its transcription."""
+    """Values and gradients of a stage, plain and fast, and of its transcription."""
     stage.train(mode == 'train')
     weight = torch.randn_like(stage(x))
+
+    def plain(v):
+        with use('reference'):
+            return stage(v)
+
     results = []
-    for function in (stage, lambda v: transcription(stage, v, **literal_args)):
+    for function in (stage, plain, lambda v: transcription(stage, v, **literal_args)):
         stage.zero_grad()
         leaf = x.clone().requires_grad_()
         out = function(leaf)
         (out * weight).sum().backward()
         results.append((out, leaf.grad, {n: p.grad for n, p in stage.named_parameters()}))
-    (out, grad, grads), (ref_out, ref_grad, ref_grads) = results
-    torch.testing.assert_close(out, ref_out, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(grad, ref_grad, rtol=1e-9, atol=1e-9)
-    assert grads.keys() == ref_grads.keys() and all(g is not None for g in grads.values())
-    for name in grads:
-        torch.testing.assert_close(
-            grads[name], ref_grads[name], rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f'{n}: {m}')
+    *found, (ref_out, ref_grad, ref_grads) = results
+    for out, grad, grads in found:
+        torch.testing.assert_close(out, ref_out, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(grad, ref_grad, rtol=1e-9, atol=1e-9)
+        assert grads.keys() == ref_grads.keys() and all(g is not None for g in grads.values())
+        for name in grads:
+            torch.testing.assert_close(
+                grads[name], ref_grads[name], rtol=1e-9, atol=1e-9, msg=lambda m, n=name: f'{n}: {m}')
 
 
 @pytest.mark.parametrize('mode', ['eval', 'train'])

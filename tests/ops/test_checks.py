@@ -8,23 +8,23 @@ pytestmark = pytest.mark.skipif(
     kernels() is None, reason='the C++ kernels are not built: python -m mmdla.ops.build')
 B, C, H, W, L = 2, 4, 5, 6, 3
 MAP, PER_SAMPLE, TAPS = (B, C, H, W), (B, C), (C, 1, 3, 3)
-LIGHT = dict(x=MAP, o=MAP, value=TAPS, score=PER_SAMPLE, decay=(C, ), gate=PER_SAMPLE, excite=TAPS,
-             gamma=(C, ), beta=(C, ), scale=(B, ))
-BASE = dict(x=MAP, kernel=TAPS, weights=(B, L, C), past=[MAP] * (L - 1), gamma=(C, ), beta=(C, ),
-            scale=(B, ))
+LIGHT = dict(x=MAP, o=MAP, value_weight=TAPS, score=PER_SAMPLE, lambda_l=(C, ), d=PER_SAMPLE,
+             excite_weight=TAPS, gamma=(C, ), beta=(C, ), drop_path_scale=(B, ))
+BASE = dict(x=MAP, value_weight=TAPS, weights=(B, L, C), past=[MAP] * (L - 1), gamma=(C, ),
+            beta=(C, ), drop_path_scale=(B, ))
 NORM = dict(eps=1e-5, normalize=True)
 MOMENTS = dict(mean=(C, ), variance=(C, ))
 # sizes of tensors, and arguments of other types
 OPERATIONS = {
-    'residual_': (dict(branch=MAP, shortcut=MAP), dict(both=True)),
-    'residual': (dict(branch=MAP, shortcut=MAP), dict(both=True)),
+    'add_relu_mean_': (dict(branch=MAP, shortcut=MAP), dict(both=True)),
+    'add_relu_mean': (dict(branch=MAP, shortcut=MAP), dict(both=True)),
     'light_out': ({**LIGHT, 'out': MAP, **MOMENTS}, NORM),
     'light': (LIGHT, NORM),
     'base_out': ({**BASE, 'out': MAP, 'value': MAP, **MOMENTS}, NORM),
     'base': (BASE, NORM),
     'channel_convolution': (dict(y=(B, L, C), kernels=(L, 2, 5)), {}),
     'self_score': (dict(y=PER_SAMPLE, kernels=(2, 3)), dict(dim=2)),
-    'gates': (dict(pre=(B, L, 3 * C), c=(B, L, C)), {}),
+    'dsu_update': (dict(pre=(B, L, 3 * C), c=(B, L, C)), {}),
 }
 # dimensions that another tensor does not fix
 FREE = {('channel_convolution', 'y', 0), ('channel_convolution', 'y', 2),
@@ -89,7 +89,8 @@ def test_layouts_are_refused(name, change):
     refused(name, change, r'mmdla: .* must be contiguous')
 
 
-@pytest.mark.parametrize('name', ['residual_', 'residual', 'light_out', 'light', 'base_out', 'base'])
+@pytest.mark.parametrize(
+    'name', ['add_relu_mean_', 'add_relu_mean', 'light_out', 'light', 'base_out', 'base'])
 def test_channels_last_is_refused(name):
     refused(name, channels_last, r'mmdla: .* must be contiguous')
 
@@ -156,7 +157,7 @@ def test_heads_are_refused(dim):
         call('self_score', {**arguments('self_score'), 'dim': dim})
 
 
-@pytest.mark.parametrize('name', ['residual_', 'light_out', 'base_out'])
+@pytest.mark.parametrize('name', ['add_relu_mean_', 'light_out', 'base_out'])
 def test_operations_without_a_gradient_say_so(name):
     for _, given in changed(name, lambda t: t.requires_grad_()):
         with pytest.raises(RuntimeError, match='no gradient: call it under torch.no_grad'):
@@ -178,14 +179,14 @@ def test_schemas_say_what_is_overwritten_and_what_is_passed_on(name):
 def test_gradients_are_registered(name):
     given = {key: value.requires_grad_() if torch.is_tensor(value) else value
              for key, value in arguments(name).items()}
-    if name == 'residual':
+    if name == 'add_relu_mean':
         given['branch'] = given['branch'] * 1
     operation = getattr(torch.ops.mmdla, name).default
     torch.library.opcheck(operation, tuple(given[a.name] for a in operation._schema.arguments),
                           test_utils='test_autograd_registration')
 
 
-def test_residual_overwrites_branch_alone():
-    written = [argument.name for argument in torch.ops.mmdla.residual.default._schema.arguments
+def test_add_relu_mean_overwrites_branch_alone():
+    written = [argument.name for argument in torch.ops.mmdla.add_relu_mean.default._schema.arguments
                if argument.alias_info is not None and argument.alias_info.is_write]
     assert written == ['branch']

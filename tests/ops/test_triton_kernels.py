@@ -48,6 +48,11 @@ def ops():
     return triton_kernels
 
 
+def tiling():
+    from mmdla.ops.triton_kernels import tiling
+    return tiling
+
+
 def make(*shape, fmt=torch.contiguous_format, dtype=torch.float32):
     out = torch.randn(shape).to(DEVICE, dtype)
     return out.contiguous(memory_format=fmt).requires_grad_()
@@ -81,38 +86,38 @@ def close(a, b, dtype):
         a.to(b.dtype), b, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * scale)
 
 
-def plain_residual(branch, shortcut):
+def plain_add_relu_mean(branch, shortcut):
     x = F.relu(branch + shortcut)
     return x, x.mean((2, 3)), shortcut.mean((2, 3))
 
 
 @pytest.mark.parametrize('shape, fmt, dtype, size', CASES + SPECIAL)
-def check_values_of_residual(shape, fmt, dtype, size, monkeypatch):
-    monkeypatch.setattr(ops(), 'TILE', size)
+def check_values_of_add_relu_mean(shape, fmt, dtype, size, monkeypatch):
+    monkeypatch.setattr(tiling(), 'TILE', size)
     torch.manual_seed(0)
     inputs = [make(*shape, fmt=fmt, dtype=dtype) for _ in range(2)]
-    compare(lambda b, s: ops().residual(b, s, True), plain_residual, inputs, dtype)
+    compare(lambda b, s: ops().add_relu_mean(b, s, True), plain_add_relu_mean, inputs, dtype)
 
 
-def check_values_of_residual_with_one_mean():
+def check_values_of_add_relu_mean_with_one_mean():
     torch.manual_seed(0)
     inputs = [make(2, 5, 7, 3) for _ in range(2)]
-    assert ops().residual(*inputs, False)[2] is None
-    compare(lambda b, s: ops().residual(b, s, False)[:2], lambda b, s: plain_residual(b, s)[:2],
-            inputs, torch.float32)
+    assert ops().add_relu_mean(*inputs, False)[2] is None
+    compare(lambda b, s: ops().add_relu_mean(b, s, False)[:2],
+            lambda b, s: plain_add_relu_mean(b, s)[:2], inputs, torch.float32)
 
 
 @pytest.mark.parametrize('used', [(0, ), (1, ), (2, ), (0, 1), (0, 2), (1, 2)])
 @pytest.mark.parametrize('wanted', [(0, ), (1, ), (0, 1)])
-def check_values_of_residual_with_missing_gradients(used, wanted):
+def check_values_of_add_relu_mean_with_missing_gradients(used, wanted):
     torch.manual_seed(0)
     inputs = [make(2, 5, 7, 3) for _ in range(2)]
     for i, m in enumerate(inputs):
         m.requires_grad_(i in wanted)
-    factors = [torch.randn_like(out) for out in plain_residual(*inputs)]
+    factors = [torch.randn_like(out) for out in plain_add_relu_mean(*inputs)]
     given = wide(inputs)
     total, reference = (sum((outs[i] * factors[i]).sum() for i in used)
-                        for outs in (ops().residual(*inputs, True), plain_residual(*given)))
+                        for outs in (ops().add_relu_mean(*inputs, True), plain_add_relu_mean(*given)))
     if not total.requires_grad:  # the shortcut's means, of a shortcut that needs no gradient
         return
     total.backward()
@@ -123,10 +128,10 @@ def check_values_of_residual_with_missing_gradients(used, wanted):
             close(a.grad, torch.zeros_like(a) if b.grad is None else b.grad, torch.float32)
 
 
-def check_values_of_residual_keep_nan():
+def check_values_of_add_relu_mean_keep_nan():
     branch, shortcut = torch.zeros(2, 1, 2, 3, 3, device=DEVICE)
     branch[0, 0, 1, 1] = float('nan')
-    x, y, _ = ops().residual(branch, shortcut, False)
+    x, y, _ = ops().add_relu_mean(branch, shortcut, False)
     assert x.isnan().sum() == 1 and x[0, 0, 1, 1].isnan()
     assert y.isnan().tolist() == [[True, False]]
 
@@ -146,7 +151,7 @@ def plain_pair(x, o, kernel_x, kernel_o, bias):
                          [(*case, 9, None) for case in CASES] + [(*case, 1, 2) for case in CASES[:2]] +
                          [(*case, 9, 2) for case in SPECIAL])
 def check_values_of_pair(shape, fmt, dtype, size, taps, biases, monkeypatch):
-    monkeypatch.setattr(ops(), 'TILE', size)
+    monkeypatch.setattr(tiling(), 'TILE', size)
     torch.manual_seed(0)
     batch, channels = shape[:2]
     inputs = [make(*shape, fmt=fmt, dtype=dtype), make(*shape, fmt=fmt, dtype=dtype),
@@ -187,7 +192,7 @@ def plain_sum(weights, *values):
                          [(*case, layers) for case in CASES[:4] for layers in (1, 2, 5)] +
                          [(*case, 2) for case in CASES[4:]] + [(*case, 5) for case in SPECIAL])
 def check_values_of_weighted_sum(shape, fmt, dtype, size, layers, monkeypatch):
-    monkeypatch.setattr(ops(), 'TILE', size)
+    monkeypatch.setattr(tiling(), 'TILE', size)
     torch.manual_seed(0)
     inputs = [make(shape[0], layers, shape[1], dtype=dtype)]
     inputs += [make(*shape, fmt=fmt, dtype=dtype) for _ in range(layers)]
@@ -223,11 +228,11 @@ def check_values_in_mixed_and_other_formats(fmt):
     first, other = make(2, 5, 4, 6, fmt=fmt), make(2, 5, 4, 12)
     mixed = [make(2, 5, 4, 6, fmt=f) for f in FORMATS] + [other[..., ::2]]
     for second in mixed:
-        x, *_ = ops().residual(first, second, True)
+        x, *_ = ops().add_relu_mean(first, second, True)
         close(x, F.relu(first + second), torch.float32)
         assert x.is_contiguous(memory_format=fmt)
         x.sum().backward()
-    x, *_ = ops().residual(mixed[2], first, True)
+    x, *_ = ops().add_relu_mean(mixed[2], first, True)
     close(x, F.relu(first + mixed[2]), torch.float32)
     assert x.is_contiguous()
 
@@ -253,14 +258,14 @@ def check_compiles(monkeypatch):
             for name in kernel.arg_names}
         constants = {(i, ): values[name] for i, name in enumerate(kernel.arg_names) if name in fixed}
         source = compiler.ASTSource(kernel, signature, constants)
-        done = triton.compile(source, target=target, options={'num_warps': ops().WARPS})
+        done = triton.compile(source, target=target, options={'num_warps': tiling().WARPS})
         compiled[kernel.fn.__name__] = done.asm['cubin']
 
-    monkeypatch.setattr(ops().Tiling, 'launch', compile_only)
-    monkeypatch.setattr(ops(), 'TILE', 256)
+    monkeypatch.setattr(tiling().Tiling, 'launch', compile_only)
+    monkeypatch.setattr(tiling(), 'TILE', 256)
     monkeypatch.setitem(globals(), 'DEVICE', 'cpu')
     maps = [make(2, 64, 14, 14, fmt=FORMATS[1], dtype=torch.bfloat16) for _ in range(2)]
-    outs = [*ops().residual(*maps, True),
+    outs = [*ops().add_relu_mean(*maps, True),
             ops().depthwise_pair(*maps, make(2, 64, 9), make(2, 64, 9), make(2, 64)),
             ops().weighted_sum(make(2, 2, 64), maps)]
     torch.autograd.grad(outs, maps, outs)

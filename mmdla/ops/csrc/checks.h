@@ -1,4 +1,4 @@
-// What the loops take for granted, said in a sentence where it is not so.
+// Checks of the arguments, since the loops of kernels.h access memory without any.
 #pragma once
 
 #include <ATen/OpMathType.h>
@@ -28,57 +28,58 @@ inline void check(const optional<Tensor>& tensor, const char* name, at::IntArray
   if (tensor) check(*tensor, name, sizes, dtype);
 }
 
-// The first tensor of an operation: its sizes and dtype are what the others must fit to.
+// Checks the first tensor of an operation, whose sizes and dtype determine those of the others.
 inline void check_first(const Tensor& tensor, const char* name, int64_t dim, bool halves) {
   TORCH_CHECK(tensor.dim() == dim && tensor.numel(), "mmdla: ", name, " must have ", dim,
               " dimensions and not be empty; got size ", tensor.sizes(), ".");
   const at::ScalarType dtype = tensor.scalar_type();
   TORCH_CHECK(dtype == at::kFloat || dtype == at::kDouble ||
                   (halves && (dtype == at::kBFloat16 || dtype == at::kHalf)),
-              "mmdla: ", name, " must be float32", halves ? ", float64, bfloat16 or float16" : " or float64",
-              "; got ", dtype, ".");
+              "mmdla: ", name, " must be float32",
+              halves ? ", float64, bfloat16 or float16" : " or float64", "; got ", dtype, ".");
   check(tensor, name, tensor.sizes(), dtype);
 }
 
 inline void check_map(const Tensor& tensor, const char* name) { check_first(tensor, name, 4, true); }
 
-inline void check_residual(const Tensor& branch, const Tensor& shortcut) {
+inline void check_add_relu_mean(const Tensor& branch, const Tensor& shortcut) {
   check_map(branch, "branch");
   check(shortcut, "shortcut", branch.sizes(), branch.scalar_type());
 }
 
-inline void check_light(const Tensor& x, const Tensor& o, const Tensor& value, const Tensor& score,
-                        const Tensor& decay, const optional<Tensor>& gate,
-                        const optional<Tensor>& excite, const Tensor& gamma, const Tensor& beta,
-                        const optional<Tensor>& scale) {
+inline void check_light(const Tensor& x, const Tensor& o, const Tensor& value_weight,
+                        const Tensor& score, const Tensor& lambda_l, const optional<Tensor>& d,
+                        const optional<Tensor>& excite_weight, const Tensor& gamma, const Tensor& beta,
+                        const optional<Tensor>& drop_path_scale) {
   check_map(x, "x");
   const int64_t B = x.size(0), C = x.size(1);
   const at::ScalarType dtype = at::toOpMathType(x.scalar_type());
   check(o, "o", x.sizes(), x.scalar_type());
-  check(value, "value", {C, 1, 3, 3}, dtype);
+  check(value_weight, "value_weight", {C, 1, 3, 3}, dtype);
   check(score, "score", {B, C}, dtype);
-  check(decay, "decay", {C}, dtype);
-  check(gate, "gate", {B, C}, dtype);
-  check(excite, "excite", {C, 1, 3, 3}, dtype);
+  check(lambda_l, "lambda_l", {C}, dtype);
+  check(d, "d", {B, C}, dtype);
+  check(excite_weight, "excite_weight", {C, 1, 3, 3}, dtype);
   check(gamma, "gamma", {C}, dtype);
   check(beta, "beta", {C}, dtype);
-  check(scale, "scale", {B}, dtype);
+  check(drop_path_scale, "drop_path_scale", {B}, dtype);
 }
 
-inline void check_base(const Tensor& x, const Tensor& kernel, const Tensor& weights, at::TensorList past,
-                       const Tensor& gamma, const Tensor& beta, const optional<Tensor>& scale) {
+inline void check_base(const Tensor& x, const Tensor& value_weight, const Tensor& weights,
+                       at::TensorList past, const Tensor& gamma, const Tensor& beta,
+                       const optional<Tensor>& drop_path_scale) {
   check_map(x, "x");
   const int64_t B = x.size(0), C = x.size(1), L = past.size() + 1;
   const at::ScalarType dtype = at::toOpMathType(x.scalar_type());
-  check(kernel, "kernel", {C, 1, 3, 3}, dtype);
+  check(value_weight, "value_weight", {C, 1, 3, 3}, dtype);
   check(weights, "weights", {B, L, C}, dtype);
   for (const Tensor& value : past) check(value, "each map of past", x.sizes(), x.scalar_type());
   check(gamma, "gamma", {C}, dtype);
   check(beta, "beta", {C}, dtype);
-  check(scale, "scale", {B}, dtype);
+  check(drop_path_scale, "drop_path_scale", {B}, dtype);
 }
 
-// The moments that a layer on maps like x writes.
+// Checks where the moments of a layer on maps like x are written to.
 inline void check_moments(const Tensor& x, const Tensor& mean, const Tensor& variance) {
   const at::ScalarType dtype = at::toOpMathType(x.scalar_type());
   check(mean, "mean", {x.size(1)}, dtype);
@@ -91,21 +92,23 @@ inline void check_width(int64_t width) {
 
 inline void check_channel_convolution(const Tensor& y, const Tensor& kernels) {
   check_first(y, "y", 3, false);
-  TORCH_CHECK(kernels.dim() == 3, "mmdla: kernels must have 3 dimensions; got size ", kernels.sizes(), ".");
+  TORCH_CHECK(kernels.dim() == 3, "mmdla: kernels must have 3 dimensions; got size ",
+              kernels.sizes(), ".");
   check(kernels, "kernels", {y.size(1), kernels.size(1), kernels.size(2)}, y.scalar_type());
   check_width(kernels.size(2));
 }
 
 inline void check_self_score(const Tensor& y, const Tensor& kernels, int64_t dim) {
   check_first(y, "y", 2, false);
-  TORCH_CHECK(kernels.dim() == 2, "mmdla: kernels must have 2 dimensions; got size ", kernels.sizes(), ".");
+  TORCH_CHECK(kernels.dim() == 2, "mmdla: kernels must have 2 dimensions; got size ",
+              kernels.sizes(), ".");
   check(kernels, "kernels", {2, kernels.size(1)}, y.scalar_type());
   check_width(kernels.size(1));
   TORCH_CHECK(dim > 0 && y.size(1) % dim == 0, "mmdla: dim must divide the ", y.size(1),
               " channels; got ", dim, ".");
 }
 
-inline void check_gates(const Tensor& pre, const Tensor& c) {
+inline void check_dsu_update(const Tensor& pre, const Tensor& c) {
   check_first(pre, "pre", 3, false);
   const int64_t B = pre.size(0), T = pre.size(1), C = pre.size(2) / 3;
   TORCH_CHECK(pre.size(2) % 3 == 0, "mmdla: the last size of pre must be 3 C; got ", pre.size(2), ".");
@@ -119,7 +122,7 @@ inline bool has_gradient(at::TensorList tensors) {
   return std::any_of(tensors.begin(), tensors.end(), [](const Tensor& t) { return t.requires_grad(); });
 }
 
-// For operations that write where they are told, of which autograd knows nothing.
+// For operations that write to given tensors, which autograd does not see.
 template <typename... Tensors>
 void refuse_gradients(const char* name, const Tensors&... tensors) {
   TORCH_CHECK(!at::GradMode::is_enabled() || !(has_gradient(tensors) || ...), "mmdla: ", name,

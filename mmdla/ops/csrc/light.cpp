@@ -1,5 +1,5 @@
-// out = x + scale * norm(decay * (gate * o + dw(o; excite)) + score * dw(x; value)):
-// mmdla/ops/light.py.
+// out = x + drop_path_scale * norm(u), the last step of a light layer (mmdla/ops/light.py), with
+// u = lambda_l * (d * o + dw(o; excite_weight)) + score * dw(x; value_weight).
 #include <cmath>
 
 #include "kernels.h"
@@ -9,38 +9,42 @@
 namespace mmdla {
 namespace {
 
+// The factors of u, and u as two depthwise convolutions that have them in their kernels. TAPS is 9,
+// or 1 without excite_weight: the kernel of o is its centre tap then.
 template <typename A, int TAPS>
 struct Factors {
   static constexpr int centre = TAPS / 2;
-  const A *value, *score, *decay, *gate, *excite;
+  const A *value_weight, *score, *lambda_l, *d, *excite_weight;
   int64_t channels;
 
-  Factors(const Tensor& value, const Tensor& score, const Tensor& decay, const optional<Tensor>& gate,
-          const optional<Tensor>& excite)
-      : value(pointer<A>(value)), score(pointer<A>(score)), decay(pointer<A>(decay)),
-        gate(pointer<A>(gate)), excite(pointer<A>(excite)), channels(value.size(0)) {}
+  Factors(const Tensor& value_weight, const Tensor& score, const Tensor& lambda_l,
+          const optional<Tensor>& d, const optional<Tensor>& excite_weight)
+      : value_weight(pointer<A>(value_weight)), score(pointer<A>(score)),
+        lambda_l(pointer<A>(lambda_l)), d(pointer<A>(d)), excite_weight(pointer<A>(excite_weight)),
+        channels(value_weight.size(0)) {}
 
-  A gate_of(int64_t plane) const { return gate ? gate[plane] : A(1); }
+  A refresh(int64_t plane) const { return d ? d[plane] : A(1); }
 
-  // everything per sample and channel folded into two depthwise kernels
-  void kernels(int64_t plane, A* of_x, A* of_o) const {
+  void fold(int64_t plane, A* kernel_x, A* kernel_o) const {
     const int64_t c = plane % channels;
-    for (int t = 0; t < 9; ++t) of_x[t] = score[plane] * value[9 * c + t];
-    for (int t = 0; t < TAPS; ++t) of_o[t] = excite ? decay[c] * excite[9 * c + t] : A(0);
-    of_o[centre] += decay[c] * gate_of(plane);
+    for (int t = 0; t < 9; ++t) kernel_x[t] = score[plane] * value_weight[9 * c + t];
+    for (int t = 0; t < TAPS; ++t)
+      kernel_o[t] = excite_weight ? lambda_l[c] * excite_weight[9 * c + t] : A(0);
+    kernel_o[centre] += lambda_l[c] * refresh(plane);
   }
 };
 
 template <typename T, typename A, int TAPS>
-void forward(const Tensor& x, const Tensor& o, const Tensor& value, const Tensor& score,
-             const Tensor& decay, const optional<Tensor>& gate, const optional<Tensor>& excite,
-             const Tensor& gamma, const Tensor& beta, const optional<Tensor>& scale, double eps,
-             bool normalize, const Tensor& out, const Tensor& mean, const Tensor& variance) {
+void forward(const Tensor& x, const Tensor& o, const Tensor& value_weight, const Tensor& score,
+             const Tensor& lambda_l, const optional<Tensor>& d, const optional<Tensor>& excite_weight,
+             const Tensor& gamma, const Tensor& beta, const optional<Tensor>& drop_path_scale,
+             double eps, bool normalize, const Tensor& out, const Tensor& mean,
+             const Tensor& variance) {
   const Grid grid(x);
   const int64_t B = x.size(0), C = x.size(1), area = grid.area(), width = grid.width;
-  const A *factors = pointer<A>(scale), *gammas = pointer<A>(gamma), *betas = pointer<A>(beta);
-  const Factors<A, TAPS> folded(value, score, decay, gate, excite);
-  A *means = pointer<A>(mean), *variances = pointer<A>(variance);
+  const A *scales = pointer<A>(drop_path_scale), *gammas = pointer<A>(gamma);
+  const A* betas = pointer<A>(beta);
+  const Factors<A, TAPS> factors(value_weight, score, lambda_l, d, excite_weight);
   T* to = pointer<T>(out);
   for_each(C, [&](int64_t begin, int64_t end) {
     Lines<A, T> xs(x, grid), os(o, grid);
@@ -50,43 +54,28 @@ void forward(const Tensor& x, const Tensor& o, const Tensor& value, const Tensor
     for (int64_t c = begin; c < end; ++c) {
       const auto convolve = [&](int64_t p, A* u) {
         const A *ax = xs[p], *ao = os[p];
-        A of_x[9], of_o[TAPS];
-        folded.kernels(p, of_x, of_o);
-        const Kernel<A, 9> kx(of_x);
-        const Kernel<A, TAPS> ko(of_o);
-        for_places<A>(first, [&](int64_t n, const Inside<A>& inside) {
+        A kernel_x[9], kernel_o[TAPS];
+        factors.fold(p, kernel_x, kernel_o);
+        const Kernel<A, 9> kx(kernel_x);
+        const Kernel<A, TAPS> ko(kernel_o);
+        for_plane<A>(first, [&](int64_t n, const Inside<A>& inside) {
           store<A>(u + n, kx(ax + n, width, inside) + ko(ao + n, width, inside));
         });
         return ax;
       };
-      A factor = gammas[c], bias = betas[c];
+      A slope = gammas[c], offset = betas[c];  // norm(u) = slope * u + offset
       if (normalize) {
-        double total = 0, squares = 0;
-        for (int64_t b = 0; b < B; ++b) {
-          A* u = us.data() + b * room;
-          convolve(b * C + c, u);
-          std::fill(u + area, u + room, A(0));
-          total += sum_line<A>(area, [&](int64_t n) { return load<A>(u + n); });
-        }
-        const A mu = A(total / (B * area));
-        for (int64_t b = 0; b < B; ++b) {
-          A* u = us.data() + b * room;
-          std::fill(u + area, u + room, mu);
-          squares += sum_line<A>(area, [&](int64_t n) {
-            const Lane<A> d = load<A>(u + n) - mu;
-            return d * d;
-          });
-        }
-        const double var = squares / (B * area);
-        means[c] = mu;
-        variances[c] = A(var);
-        factor *= A(1 / std::sqrt(var + eps));
-        bias -= mu * factor;
+        const auto [mu, var] = moments(
+            us.data(), B, area, [&](int64_t b, A* u) { convolve(b * C + c, u); });
+        pointer<A>(mean)[c] = mu;
+        pointer<A>(variance)[c] = A(var);
+        slope *= A(1 / std::sqrt(var + eps));
+        offset -= mu * slope;
       }
       for (int64_t b = 0; b < B; ++b) {
         const int64_t p = b * C + c;
-        const A part = factors ? factors[b] : A(1);
-        const A times = part * factor, plus = part * bias;
+        const A scale = scales ? scales[b] : A(1);
+        const A times = scale * slope, plus = scale * offset;
         const A* u = us.data() + (normalize ? b * room : 0);
         const A* ax = normalize ? xs[p] : convolve(p, us.data());
         for_lanes<A>(area, [&](int64_t n, int64_t rest) {
@@ -98,23 +87,24 @@ void forward(const Tensor& x, const Tensor& o, const Tensor& value, const Tensor
 }
 
 template <typename T, typename A, int TAPS>
-void backward(const Tensor& grad, const Tensor& x, const Tensor& o, const Tensor& value,
-              const Tensor& score, const Tensor& decay, const optional<Tensor>& gate,
-              const optional<Tensor>& excite, const Tensor& gamma, const optional<Tensor>& scale,
-              const Tensor& mean, const Tensor& variance, double eps, bool normalize,
-              const Tensor& to_x, const Tensor& to_o, const Tensor& to_value, const Tensor& to_score,
-              const Tensor& to_decay, const Tensor& to_gate, const Tensor& to_excite,
-              const Tensor& to_gamma, const Tensor& to_beta) {
+void backward(const Tensor& grad_out, const Tensor& x, const Tensor& o, const Tensor& value_weight,
+              const Tensor& score, const Tensor& lambda_l, const optional<Tensor>& d,
+              const optional<Tensor>& excite_weight, const Tensor& gamma,
+              const optional<Tensor>& drop_path_scale, const Tensor& mean, const Tensor& variance,
+              double eps, bool normalize, const Tensor& grad_x, const Tensor& grad_o,
+              const Tensor& grad_value_weight, const Tensor& grad_score, const Tensor& grad_lambda_l,
+              const Tensor& grad_d, const Tensor& grad_excite_weight, const Tensor& grad_gamma,
+              const Tensor& grad_beta) {
   const Grid grid(x);
   const int64_t B = x.size(0), C = x.size(1), area = grid.area(), width = grid.width;
-  const A *factors = pointer<A>(scale), *gammas = pointer<A>(gamma);
+  const A *scales = pointer<A>(drop_path_scale), *gammas = pointer<A>(gamma);
   const A *means = pointer<A>(mean), *variances = pointer<A>(variance);
-  const Factors<A, TAPS> folded(value, score, decay, gate, excite);
-  A *to_values = pointer<A>(to_value), *to_scores = pointer<A>(to_score);
-  A *to_decays = pointer<A>(to_decay), *to_excites = pointer<A>(to_excite);
-  A* to_gates = pointer<A>(to_gate);
-  A *to_gammas = pointer<A>(to_gamma), *to_betas = pointer<A>(to_beta);
-  T *to_xs = pointer<T>(to_x), *to_os = pointer<T>(to_o);
+  const Factors<A, TAPS> factors(value_weight, score, lambda_l, d, excite_weight);
+  A *to_value_weight = pointer<A>(grad_value_weight), *to_score = pointer<A>(grad_score);
+  A *to_lambda_l = pointer<A>(grad_lambda_l), *to_d = pointer<A>(grad_d);
+  A* to_excite_weight = pointer<A>(grad_excite_weight);
+  A *to_gamma = pointer<A>(grad_gamma), *to_beta = pointer<A>(grad_beta);
+  T *to_x = pointer<T>(grad_x), *to_o = pointer<T>(grad_o);
   for_each(C, [&](int64_t begin, int64_t end) {
     Lines<A, T> xs(x, grid), os(o, grid);
     const Inside<A> first(grid);
@@ -122,110 +112,118 @@ void backward(const Tensor& grad, const Tensor& x, const Tensor& o, const Tensor
     for (int64_t c = begin; c < end; ++c) {
       const A mu = normalize ? means[c] : A(0);
       const A inverse = normalize ? A(1 / std::sqrt(variances[c] + eps)) : A(1);
-      const A factor = gammas[c] * inverse;
-      double sum_g = 0, sum_gu = 0;
+      const A slope = gammas[c] * inverse;
+      double sum_g = 0, sum_gu = 0;  // sums of g and g * (u - mu), g being the gradient of norm(u)
       for (int64_t b = 0; b < B; ++b) {
         const int64_t p = b * C + c;
-        const double part = factors ? factors[b] : A(1);
-        const A* g = gs[b].copy(pointer<T>(grad) + p * area);
-        sum_g += part * sum_line<A>(area, [&](int64_t n) { return load<A>(g + n); });
+        const double scale = scales ? scales[b] : A(1);
+        const A* g = gs[b].copy(pointer<T>(grad_out) + p * area);
+        sum_g += scale * sum_lanes<A>(
+                             padded<A>(area), [&](int64_t n, int64_t) { return load<A>(g + n); });
         if (!normalize) continue;
         A* u = us[b].begin();
         const A *ax = xs[p], *ao = os[p];
-        A of_x[9], of_o[TAPS];
-        folded.kernels(p, of_x, of_o);
-        const Kernel<A, 9> kx(of_x);
-        const Kernel<A, TAPS> ko(of_o);
+        A kernel_x[9], kernel_o[TAPS];
+        factors.fold(p, kernel_x, kernel_o);
+        const Kernel<A, 9> kx(kernel_x);
+        const Kernel<A, TAPS> ko(kernel_o);
         Lane<A> product = {};
-        for_places<A>(first, [&](int64_t n, const Inside<A>& inside) {
+        for_plane<A>(first, [&](int64_t n, const Inside<A>& inside) {
           const Lane<A> value = kx(ax + n, width, inside) + ko(ao + n, width, inside) - mu;
           store<A>(u + n, value);
           product += load<A>(g + n) * (inside.edge ? inside.only(inside.within, value) : value);
         });
-        sum_gu += part * total<A>(product);
+        sum_gu += scale * total<A>(product);
       }
-      // The gradient to u is after * gu. With the batch's moments gu = slope * g - level -
-      // (u - mu) * tilt and after = 1; without, gu = g, and sum(g u) = <kernel, gradient of kernel>
-      // needs no u.
+      // Batch statistics: the gradient of u is scale * slope * grad_out - level - tilt * (u - mu),
+      // the two subtracted terms coming from the mean and the variance; it replaces u - mu in us.
       const double count = double(B) * area;
-      const A level = A(factor * sum_g / count);
-      const A tilt = A(double(factor) * inverse * inverse * sum_gu / count);
+      const A level = A(slope * sum_g / count);
+      const A tilt = A(double(slope) * inverse * inverse * sum_gu / count);
       for (int64_t b = 0; normalize && b < B; ++b) {
         const A* g = gs[b].begin();
         A* u = us[b].begin();
-        const A slope = (factors ? factors[b] : A(1)) * factor;
+        const A times = (scales ? scales[b] : A(1)) * slope;
         for (int64_t n = 0; n < area; n += lanes<A>)
-          store<A>(u + n, slope * load<A>(g + n) - (level + load<A>(u + n) * tilt));
+          store<A>(u + n, times * load<A>(g + n) - (level + load<A>(u + n) * tilt));
         us[b].clear_end();
       }
-      double of_value[9] = {}, of_excite[TAPS] = {}, of_decay = 0;
+      double sum_value_weight[9] = {}, sum_excite_weight[TAPS] = {}, sum_lambda_l = 0;
       for (int64_t b = 0; b < B; ++b) {
         const int64_t p = b * C + c;
-        const A part = factors ? factors[b] : A(1), after = normalize ? A(1) : part * factor;
+        // Fixed statistics: the gradient of u is grad_out times a constant, which is multiplied to
+        // what is computed from it. The sum of g * u needs no u: it is the product of the kernels
+        // with their gradients.
+        const A scale = scales ? scales[b] : A(1), constant = normalize ? A(1) : scale * slope;
         const A *g = gs[b].begin(), *gu = normalize ? us[b].begin() : g;
         const A *ax = xs[p], *ao = os[p];
-        A kx[9], ko[TAPS], to_kx[9], to_ko[TAPS];
-        folded.kernels(p, kx, ko);
-        kernel_gradient<A, 9>(gu, ax, first, to_kx);
-        kernel_gradient<A, TAPS>(gu, ao, first, to_ko);
-        double product = 0, of_score = 0;
+        A kx[9], ko[TAPS], grad_kx[9], grad_ko[TAPS];
+        factors.fold(p, kx, ko);
+        kernel_gradient<A, 9>(gu, ax, first, grad_kx);
+        kernel_gradient<A, TAPS>(gu, ao, first, grad_ko);
+        double product = 0, sum_score = 0;
         for (int t = 0; t < 9; ++t) {
-          product += double(kx[t]) * to_kx[t];
-          of_score += double(folded.value[9 * c + t]) * to_kx[t];
-          of_value[t] += double(after) * folded.score[p] * to_kx[t];
+          product += double(kx[t]) * grad_kx[t];
+          sum_score += double(factors.value_weight[9 * c + t]) * grad_kx[t];
+          sum_value_weight[t] += double(constant) * factors.score[p] * grad_kx[t];
         }
         for (int t = 0; t < TAPS; ++t) {
-          product += double(ko[t]) * to_ko[t];
-          if (!to_excites) continue;
-          of_decay += double(after) * folded.excite[9 * c + t] * to_ko[t];
-          of_excite[t] += double(after) * folded.decay[c] * to_ko[t];
+          product += double(ko[t]) * grad_ko[t];
+          if (!to_excite_weight) continue;
+          sum_lambda_l += double(constant) * factors.excite_weight[9 * c + t] * grad_ko[t];
+          sum_excite_weight[t] += double(constant) * factors.lambda_l[c] * grad_ko[t];
         }
-        const double of_centre = double(after) * to_ko[folded.centre];
-        of_decay += folded.gate_of(p) * of_centre;
-        to_scores[p] = A(after * of_score);
-        if (to_gates) to_gates[p] = A(folded.decay[c] * of_centre);
-        if (!normalize) sum_gu += part * product;
-        const Kernel<A, 9> by_x(kx, true);
-        const Kernel<A, TAPS> by_o(ko, true);
-        for_places<A>(first, [&](int64_t n, const Inside<A>& inside) {
+        const double grad_centre = double(constant) * grad_ko[factors.centre];
+        sum_lambda_l += factors.refresh(p) * grad_centre;
+        to_score[p] = A(constant * sum_score);
+        if (to_d) to_d[p] = A(factors.lambda_l[c] * grad_centre);
+        if (!normalize) sum_gu += scale * product;
+        const Kernel<A, 9> flipped_kx(kx, true);
+        const Kernel<A, TAPS> flipped_ko(ko, true);
+        for_plane<A>(first, [&](int64_t n, const Inside<A>& inside) {
           const int64_t rest = n + lanes<A> > area ? area - n : 0;
-          Out<A, T>{to_xs + p * area, rest}.set(
-              n, load<A>(g + n) + after * by_x(gu + n, width, inside));
-          Out<A, T>{to_os + p * area, rest}.set(n, after * by_o(gu + n, width, inside));
+          Out<A, T>{to_x + p * area, rest}.set(
+              n, load<A>(g + n) + constant * flipped_kx(gu + n, width, inside));
+          Out<A, T>{to_o + p * area, rest}.set(n, constant * flipped_ko(gu + n, width, inside));
         });
       }
-      for (int t = 0; t < 9; ++t) to_values[9 * c + t] = A(of_value[t]);
-      for (int t = 0; to_excites && t < TAPS; ++t) to_excites[9 * c + t] = A(of_excite[t]);
-      to_decays[c] = A(of_decay);
-      to_gammas[c] = A(sum_gu * inverse);
-      to_betas[c] = A(sum_g);
+      for (int t = 0; t < 9; ++t) to_value_weight[9 * c + t] = A(sum_value_weight[t]);
+      for (int t = 0; to_excite_weight && t < TAPS; ++t)
+        to_excite_weight[9 * c + t] = A(sum_excite_weight[t]);
+      to_lambda_l[c] = A(sum_lambda_l);
+      to_gamma[c] = A(sum_gu * inverse);
+      to_beta[c] = A(sum_g);
     }
   });
 }
 
 }  // namespace
 
-void light_forward(const Tensor& x, const Tensor& o, const Tensor& value, const Tensor& score,
-                   const Tensor& decay, const optional<Tensor>& gate, const optional<Tensor>& excite,
-                   const Tensor& gamma, const Tensor& beta, const optional<Tensor>& scale, double eps,
-                   bool normalize, const Tensor& out, const Tensor& mean, const Tensor& variance) {
+void light_forward(const Tensor& x, const Tensor& o, const Tensor& value_weight, const Tensor& score,
+                   const Tensor& lambda_l, const optional<Tensor>& d,
+                   const optional<Tensor>& excite_weight, const Tensor& gamma, const Tensor& beta,
+                   const optional<Tensor>& drop_path_scale, double eps, bool normalize,
+                   const Tensor& out, const Tensor& mean, const Tensor& variance) {
   FLOATING(x.scalar_type(), "mmdla::light", {
-    const auto run = excite ? forward<scalar_t, A, 9> : forward<scalar_t, A, 1>;
-    run(x, o, value, score, decay, gate, excite, gamma, beta, scale, eps, normalize, out, mean, variance);
+    const auto run = excite_weight ? forward<scalar_t, A, 9> : forward<scalar_t, A, 1>;
+    run(x, o, value_weight, score, lambda_l, d, excite_weight, gamma, beta, drop_path_scale, eps,
+        normalize, out, mean, variance);
   });
 }
 
-void light_backward(const Tensor& grad, const Tensor& x, const Tensor& o, const Tensor& value,
-                    const Tensor& score, const Tensor& decay, const optional<Tensor>& gate,
-                    const optional<Tensor>& excite, const Tensor& gamma, const optional<Tensor>& scale,
-                    const Tensor& mean, const Tensor& variance, double eps, bool normalize,
-                    const Tensor& to_x, const Tensor& to_o, const Tensor& to_value,
-                    const Tensor& to_score, const Tensor& to_decay, const Tensor& to_gate,
-                    const Tensor& to_excite, const Tensor& to_gamma, const Tensor& to_beta) {
+void light_backward(const Tensor& grad_out, const Tensor& x, const Tensor& o,
+                    const Tensor& value_weight, const Tensor& score, const Tensor& lambda_l,
+                    const optional<Tensor>& d, const optional<Tensor>& excite_weight,
+                    const Tensor& gamma, const optional<Tensor>& drop_path_scale, const Tensor& mean,
+                    const Tensor& variance, double eps, bool normalize, const Tensor& grad_x,
+                    const Tensor& grad_o, const Tensor& grad_value_weight, const Tensor& grad_score,
+                    const Tensor& grad_lambda_l, const Tensor& grad_d, const Tensor& grad_excite_weight,
+                    const Tensor& grad_gamma, const Tensor& grad_beta) {
   FLOATING(x.scalar_type(), "mmdla::light_backward", {
-    const auto run = excite ? backward<scalar_t, A, 9> : backward<scalar_t, A, 1>;
-    run(grad, x, o, value, score, decay, gate, excite, gamma, scale, mean, variance, eps, normalize,
-        to_x, to_o, to_value, to_score, to_decay, to_gate, to_excite, to_gamma, to_beta);
+    const auto run = excite_weight ? backward<scalar_t, A, 9> : backward<scalar_t, A, 1>;
+    run(grad_out, x, o, value_weight, score, lambda_l, d, excite_weight, gamma, drop_path_scale, mean,
+        variance, eps, normalize, grad_x, grad_o, grad_value_weight, grad_score, grad_lambda_l, grad_d,
+        grad_excite_weight, grad_gamma, grad_beta);
   });
 }
 

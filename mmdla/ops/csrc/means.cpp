@@ -8,18 +8,18 @@
 namespace mmdla {
 namespace {
 
-// A row of C means with zeros around it, and 1-D convolutions of odd width K over it.
+// The C means of one layer, zero padded, and 1-D convolutions of odd width K over them.
 template <typename T>
 struct Row {
   int64_t channels, width;
-  std::vector<T> line, back;  // means, and their gradient
+  std::vector<T> line, grad;  // means and their gradient, both padded
 
   Row(int64_t channels, int64_t width)
-      : channels(channels), width(width), line(channels + width - 1), back(channels + width - 1) {}
+      : channels(channels), width(width), line(channels + width - 1), grad(channels + width - 1) {}
 
   void read(const T* y) {
     std::copy_n(y, channels, line.data() + width / 2);
-    std::fill(back.begin(), back.end(), T(0));
+    std::fill(grad.begin(), grad.end(), T(0));
   }
 
   void convolve(const T* kernel, T* out) const {
@@ -28,17 +28,17 @@ struct Row {
       for (int64_t c = 0; c < channels; ++c) out[c] += kernel[k] * line[c + k];
   }
 
-  // adds to the gradients of the kernel and of the means
-  void gradient(const T* kernel, const T* g, T* to_kernel) {
+  // adds to the gradients of the means and of the kernel those through an output with gradient g
+  void gradient(const T* kernel, const T* g, T* grad_kernel) {
     for (int64_t k = 0; k < width; ++k) {
-      for (int64_t c = 0; c < channels; ++c) back[c + k] += kernel[k] * g[c];
-      to_kernel[k] += T(sum_lanes<T>(channels, [&](int64_t n, int64_t rest) {
+      for (int64_t c = 0; c < channels; ++c) grad[c + k] += kernel[k] * g[c];
+      grad_kernel[k] += T(sum_lanes<T>(channels, [&](int64_t n, int64_t rest) {
         return In<T, T>{g, rest}[n] * In<T, T>{line.data() + k, rest}[n];
       }));
     }
   }
 
-  void write(T* to_y) const { std::copy_n(back.data() + width / 2, channels, to_y); }
+  void write(T* grad_y) const { std::copy_n(grad.data() + width / 2, channels, grad_y); }
 };
 
 }  // namespace
@@ -56,20 +56,20 @@ void channel_convolution_forward(const Tensor& y, const Tensor& kernels, const T
   });
 }
 
-void channel_convolution_backward(const Tensor& grad, const Tensor& y, const Tensor& kernels,
-                                  const Tensor& to_y, const Tensor& to_kernels) {
+void channel_convolution_backward(const Tensor& grad_out, const Tensor& y, const Tensor& kernels,
+                                  const Tensor& grad_y, const Tensor& grad_kernels) {
   const int64_t L = y.size(1), C = y.size(2), M = kernels.size(1), K = kernels.size(2);
-  to_kernels.zero_();
+  grad_kernels.zero_();
   AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "mmdla::channel_convolution_backward", [&] {
     Row<scalar_t> line(C, K);
-    const scalar_t* g = pointer<scalar_t>(grad);
+    const scalar_t* g = pointer<scalar_t>(grad_out);
     for (int64_t row = 0; row < y.size(0) * L; ++row) {
       line.read(pointer<scalar_t>(y) + row * C);
       for (int64_t m = 0; m < M; ++m, g += C) {
         const int64_t at = (row % L * M + m) * K;
-        line.gradient(pointer<scalar_t>(kernels) + at, g, pointer<scalar_t>(to_kernels) + at);
+        line.gradient(pointer<scalar_t>(kernels) + at, g, pointer<scalar_t>(grad_kernels) + at);
       }
-      line.write(pointer<scalar_t>(to_y) + row * C);
+      line.write(pointer<scalar_t>(grad_y) + row * C);
     }
   });
 }
@@ -95,37 +95,37 @@ void self_score_forward(const Tensor& y, const Tensor& kernels, int64_t dim, con
   });
 }
 
-void self_score_backward(const Tensor& grad, const Tensor& y, const Tensor& kernels, int64_t dim,
-                         const Tensor& score, const Tensor& query_key, const Tensor& to_y,
-                         const Tensor& to_kernels) {
+void self_score_backward(const Tensor& grad_out, const Tensor& y, const Tensor& kernels, int64_t dim,
+                         const Tensor& score, const Tensor& query_key, const Tensor& grad_y,
+                         const Tensor& grad_kernels) {
   const int64_t B = y.size(0), C = y.size(1), K = kernels.size(1);
-  to_kernels.zero_();
+  grad_kernels.zero_();
   AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), "mmdla::self_score_backward", [&] {
     Row<scalar_t> line(C, K);
-    std::vector<scalar_t> to_query(C), to_key(C);
+    std::vector<scalar_t> grad_query(C), grad_key(C);
     const scalar_t* kernel = pointer<scalar_t>(kernels);
-    scalar_t* to_kernel = pointer<scalar_t>(to_kernels);
+    scalar_t* grad_kernel = pointer<scalar_t>(grad_kernels);
     for (int64_t b = 0; b < B; ++b) {
       const scalar_t *q = pointer<scalar_t>(query_key) + 2 * b * C, *k = q + C;
-      const scalar_t *s = pointer<scalar_t>(score) + b * C, *g = pointer<scalar_t>(grad) + b * C;
+      const scalar_t *s = pointer<scalar_t>(score) + b * C, *g = pointer<scalar_t>(grad_out) + b * C;
       for (int64_t head = 0; head < C; head += dim) {
         scalar_t sum = 0;
         for (int64_t c = head; c < head + dim; ++c) sum += g[c];
         sum *= s[head] * (1 - s[head]) / std::sqrt(scalar_t(dim));
-        for (int64_t c = head; c < head + dim; ++c) to_query[c] = sum * k[c], to_key[c] = sum * q[c];
+        for (int64_t c = head; c < head + dim; ++c) grad_query[c] = sum * k[c], grad_key[c] = sum * q[c];
       }
       line.read(pointer<scalar_t>(y) + b * C);
-      line.gradient(kernel, to_query.data(), to_kernel);
-      line.gradient(kernel + K, to_key.data(), to_kernel + K);
-      line.write(pointer<scalar_t>(to_y) + b * C);
+      line.gradient(kernel, grad_query.data(), grad_kernel);
+      line.gradient(kernel + K, grad_key.data(), grad_kernel + K);
+      line.write(pointer<scalar_t>(grad_y) + b * C);
     }
   });
 }
 
-void gates_forward(const Tensor& active, const Tensor& c, const Tensor& out) {
+void dsu_update_forward(const Tensor& active, const Tensor& c, const Tensor& out) {
   const int64_t B = out.size(0), T = out.size(1), C = out.size(2);
   const bool shared = c.size(1) == 1;
-  AT_DISPATCH_FLOATING_TYPES(active.scalar_type(), "mmdla::gates", [&] {
+  AT_DISPATCH_FLOATING_TYPES(active.scalar_type(), "mmdla::dsu_update", [&] {
     const scalar_t *a = pointer<scalar_t>(active), *pc = pointer<scalar_t>(c);
     scalar_t* to = pointer<scalar_t>(out);
     for (int64_t row = 0; row < B * T; ++row, a += 3 * C, to += C) {
@@ -135,15 +135,15 @@ void gates_forward(const Tensor& active, const Tensor& c, const Tensor& out) {
   });
 }
 
-void gates_backward(const Tensor& grad, const Tensor& active, const Tensor& c, const Tensor& to_pre,
-                    const Tensor& to_c) {
-  const int64_t B = grad.size(0), T = grad.size(1), C = grad.size(2);
+void dsu_update_backward(const Tensor& grad_out, const Tensor& active, const Tensor& c,
+                         const Tensor& grad_pre, const Tensor& grad_c) {
+  const int64_t B = grad_out.size(0), T = grad_out.size(1), C = grad_out.size(2);
   const bool shared = c.size(1) == 1;
-  to_c.zero_();
-  AT_DISPATCH_FLOATING_TYPES(active.scalar_type(), "mmdla::gates_backward", [&] {
+  grad_c.zero_();
+  AT_DISPATCH_FLOATING_TYPES(active.scalar_type(), "mmdla::dsu_update_backward", [&] {
     const scalar_t *a = pointer<scalar_t>(active), *pc = pointer<scalar_t>(c);
-    const scalar_t* g = pointer<scalar_t>(grad);
-    scalar_t *tp = pointer<scalar_t>(to_pre), *tc = pointer<scalar_t>(to_c);
+    const scalar_t* g = pointer<scalar_t>(grad_out);
+    scalar_t *tp = pointer<scalar_t>(grad_pre), *tc = pointer<scalar_t>(grad_c);
     for (int64_t row = 0; row < B * T; ++row, a += 3 * C, g += C, tp += 3 * C) {
       const int64_t at = (shared ? row / T : row) * C;
       for (int64_t n = 0; n < C; ++n) {

@@ -1,8 +1,8 @@
-// Planes (H, W) of a contiguous map (B, C, H, W), and depthwise 3x3 convolutions of them.
+// Planes (H, W) of a contiguous map (B, C, H, W): their depthwise 3x3 convolutions and their moments.
 //
-// A plane is seen as one line: the neighbour (i, j) of place n is the place n + i * W + j, and what
-// that finds beyond the ends of rows is left out. All loops are straight, and a plane is in the cache
-// while everything about it is computed.
+// A plane is read as one line of H * W elements. The neighbour in row i and column j of element n is
+// element n + i * W + j, masked where that is another row's or another plane's. So all loops run over
+// one index, and a plane stays in the cache while everything about it is computed.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -17,19 +17,19 @@ struct Grid {
   int64_t height, width;
   explicit Grid(const at::Tensor& map) : height(map.size(2)), width(map.size(3)) {}
   int64_t area() const { return height * width; }
-  // how far the neighbours of a plane's lanes may lie before and after it
+  // how many elements before and after a plane are read with its neighbours
   template <typename A>
   int64_t reach() const { return width + 1 + lanes<A>; }
 };
 
-// The line of one plane in a buffer of its own, with zeros all around.
+// A buffer for one plane, with zeros before and after it.
 template <typename A>
 class Line {
  public:
   explicit Line(Grid grid)
-      : reach_(grid.reach<A>()), area_(grid.area()), places_(area_ + 2 * reach_, A(0)) {}
+      : reach_(grid.reach<A>()), area_(grid.area()), buffer_(area_ + 2 * reach_, A(0)) {}
 
-  A* begin() { return places_.data() + reach_; }
+  A* begin() { return buffer_.data() + reach_; }
   void clear_end() { std::fill_n(begin() + area_, lanes<A>, A(0)); }
 
   template <typename T>
@@ -41,11 +41,11 @@ class Line {
 
  private:
   int64_t reach_, area_;
-  std::vector<A> places_;
+  std::vector<A> buffer_;
 };
 
-// The planes of a map as lines of A that may be read up to their reach: in place where the dtype is
-// A and the map goes on, else copied.
+// The planes of a map as lines of type A, with readable memory before and after them. A plane is read
+// where it is if its type is A and it is not at an end of the map, else from a copy.
 template <typename A, typename T>
 class Lines {
  public:
@@ -66,26 +66,27 @@ class Lines {
   Line<A> copy_;
 };
 
-// Which neighbours of the places n ... n + lanes - 1 lie in the plane.
+// Masks of the elements n ... n + lanes - 1 that have a left, right, upper, lower neighbour, or that
+// are in the plane themselves.
 template <typename A>
 struct Inside {
   using Mask = decltype(Lane<A>{} < Lane<A>{});
   using Index = std::remove_reference_t<decltype(Mask{}[0])>;
   Mask left{}, right{};
-  bool edge;  // whether the first or the last row is touched; only then are the others set
+  bool edge;  // in the first or last row; the three masks below are computed there only
   Mask above{}, below{}, within{};
 
-  Mask column{}, place{};
+  Mask column{}, element{};
   Index width, area, step;
 
   explicit Inside(Grid grid)
       : edge(true), width(grid.width), area(grid.area()), step(lanes<A> % grid.width) {
-    for (int64_t i = 0; i < lanes<A>; ++i) place[i] = i, column[i] = i % grid.width;
+    for (int64_t i = 0; i < lanes<A>; ++i) element[i] = i, column[i] = i % grid.width;
     look(0);
   }
 
   void next(int64_t n) {
-    place += Index(lanes<A>);
+    element += Index(lanes<A>);
     column += step;
     column = column >= width ? column - width : column;
     look(n);
@@ -98,13 +99,13 @@ struct Inside {
     left = column != 0;
     right = column != width - 1;
     edge = n < width || n + lanes<A> > area - width;
-    if (edge) above = place >= width, below = place < area - width, within = place < area;
+    if (edge) above = element >= width, below = element < area - width, within = element < area;
   }
 };
 
-// f(n, inside) for the lanes of a plane, from what is inside of its first
+// Calls f(n, inside) for each vector of a plane; `inside` are the masks of the first one.
 template <typename A, typename F>
-inline void for_places(Inside<A> inside, F&& f) {
+inline void for_plane(Inside<A> inside, F&& f) {
   for (int64_t n = 0; n < inside.area;) {
     f(n, inside);
     n += lanes<A>;
@@ -112,14 +113,14 @@ inline void for_places(Inside<A> inside, F&& f) {
   }
 }
 
-// A depthwise kernel of 3x3 taps, or of the centre alone, in registers.
+// A depthwise kernel of 3x3 taps, or of the centre tap alone, in registers.
 template <typename A, int TAPS>
 struct Kernel {
   Lane<A> taps[TAPS];
 
-  // `turned`: for the gradient to what was correlated
-  explicit Kernel(const A* from, bool turned = false) {
-    for (int t = 0; t < TAPS; ++t) taps[t] = all<A>(from[turned ? TAPS - 1 - t : t]);
+  // flipped, it convolves the gradient of the output into that of the input
+  explicit Kernel(const A* from, bool flipped = false) {
+    for (int t = 0; t < TAPS; ++t) taps[t] = all<A>(from[flipped ? TAPS - 1 - t : t]);
   }
 
   Lane<A> operator()(const A* at, int64_t width, const Inside<A>& inside) const {
@@ -146,22 +147,22 @@ struct Kernel {
   }
 };
 
-// The gradient to a kernel: sums of g over the shifted plane. g is zero after its end.
+// The gradient of a kernel: sums of g times the shifted plane x. g is zero after its end.
 template <typename A, int TAPS>
 void kernel_gradient(const A* g, const A* x, const Inside<A>& first, A* gradient) {
   const int64_t width = first.width;
   Lane<A> sums[TAPS] = {};
   if constexpr (TAPS == 1) {
-    for_places<A>(first, [&](int64_t n, const Inside<A>& inside) {
+    for_plane<A>(first, [&](int64_t n, const Inside<A>& inside) {
       const Lane<A> at = load<A>(x + n);
       sums[0] += load<A>(g + n) * (inside.edge ? inside.only(inside.within, at) : at);
     });
   } else {
-    for_places<A>(first, [&](int64_t n, const Inside<A>& inside) {
+    for_plane<A>(first, [&](int64_t n, const Inside<A>& inside) {
       const Lane<A> of = load<A>(g + n);
       const Lane<A> left = inside.only(inside.left, of), right = inside.only(inside.right, of);
       const A *at = x + n, *up = at - width, *down = at + width;
-      if (__builtin_expect(inside.edge, 0)) {  // not a value of another plane, even times zero
+      if (__builtin_expect(inside.edge, 0)) {  // masks x, too: 0 * inf of another plane would be NaN
         sums[0] += left * inside.only(inside.above & inside.left, load<A>(up - 1));
         sums[1] += of * inside.only(inside.above & inside.within, load<A>(up));
         sums[2] += right * inside.only(inside.above & inside.right & inside.within, load<A>(up + 1));
@@ -187,11 +188,34 @@ void kernel_gradient(const A* g, const A* x, const Inside<A>& first, A* gradient
   for (int t = 0; t < TAPS; ++t) gradient[t] = total<A>(sums[t]);
 }
 
-// Sum over a line that is zero after its end, or over one of squares of differences from a value
-// that fills its end.
+template <typename A>
+struct Moments {
+  A mean;
+  double variance;  // biased
+};
+
+// Moments of a channel over its B planes, each of which fill(b, u) writes to u = us + b * padded(area).
+// Elements from area up to padded(area) are overwritten.
 template <typename A, typename F>
-double sum_line(int64_t area, F&& f) {
-  return sum_lanes<A>(padded<A>(area), [&](int64_t n, int64_t) { return f(n); });
+Moments<A> moments(A* us, int64_t B, int64_t area, F&& fill) {
+  const int64_t room = padded<A>(area);
+  double total = 0, squares = 0;
+  for (int64_t b = 0; b < B; ++b) {
+    A* u = us + b * room;
+    fill(b, u);
+    std::fill(u + area, u + room, A(0));
+    total += sum_lanes<A>(room, [&](int64_t n, int64_t) { return load<A>(u + n); });
+  }
+  const A mean = A(total / (B * area));
+  for (int64_t b = 0; b < B; ++b) {
+    A* u = us + b * room;
+    std::fill(u + area, u + room, mean);
+    squares += sum_lanes<A>(room, [&](int64_t n, int64_t) {
+      const Lane<A> difference = load<A>(u + n) - mean;
+      return difference * difference;
+    });
+  }
+  return {mean, squares / (B * area)};
 }
 
 }  // namespace mmdla

@@ -1,4 +1,4 @@
-// From tensors to bare memory, its floating type and threads.
+// Pointers to the memory of tensors, dispatch on their dtype, and threads.
 #pragma once
 
 #include <ATen/Dispatch.h>
@@ -29,6 +29,7 @@ std::vector<T*> pointers(at::TensorList maps) {
   return found;
 }
 
+// Runs code with scalar_t, the dtype of maps, and A, the type of sums: float, or double for double.
 #define FLOATING(TYPE, NAME, ...)                                             \
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, TYPE, NAME, [&] { \
     using A = at::opmath_type<scalar_t>;                                      \

@@ -1,4 +1,4 @@
-// Vectors of 64 bytes, loaded from and stored to maps of any floating type; sums over them.
+// SIMD vectors of 64 bytes: loads and stores with conversion from and to any floating type, and sums.
 #pragma once
 
 #include <algorithm>
@@ -43,7 +43,7 @@ inline Lane<A> all(A value) {
 }
 
 template <typename A>
-inline Lane<A> relu(Lane<A> value) {  // NaN stays, as in PyTorch
+inline Lane<A> relu(Lane<A> value) {  // keeps NaN, as in PyTorch
   return value < 0 ? Lane<A>{} : value;
 }
 
@@ -62,17 +62,18 @@ inline A total(Lane<A> value) {
   return sum;
 }
 
+// count, rounded up to a multiple of the vector's length
 template <typename A>
 int64_t padded(int64_t count) {
   return (count + lanes<A> - 1) / lanes<A> * lanes<A>;
 }
 
-// f(n, vector access) over 0 ... count - 1: whole lanes, and for the rest one lane over copies.
-// Maps are given to f as In and Out, so that it is written once.
+// Reads and writes a vector at position n of a map. `rest` is 0 for a full vector, or the number of
+// elements left at the end of the map if they do not fill one.
 template <typename A, typename T>
 struct In {
   const T* map;
-  int64_t rest;  // places that are left, less than a lane, or 0 for a whole one
+  int64_t rest;
   Lane<A> operator[](int64_t n) const {
     if (!rest) return load<A>(map + n);
     Lane<A> value = {};
@@ -91,6 +92,7 @@ struct Out {
   }
 };
 
+// Calls f(n, rest) for each vector of `count` elements: rest is 0, but for an incomplete last one.
 template <typename A, typename F>
 inline void for_lanes(int64_t count, F&& f) {
   const int64_t whole = count / lanes<A> * lanes<A>;
@@ -98,7 +100,7 @@ inline void for_lanes(int64_t count, F&& f) {
   if (whole < count) f(whole, count - whole);
 }
 
-// The sum of f over 0 ... count - 1 in short runs of A, their totals in double.
+// The sum of the vectors f(n, rest). Runs of 16 vectors are added up in A, their sums in double.
 template <typename A, typename F>
 inline double sum_lanes(int64_t count, F&& f) {
   constexpr int64_t run = 16 * lanes<A>;

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmcv.ops import RoIAlign, batched_nms, nms, roi_align
 
-from mmdla.ops import mmcv_ext
+from mmdla.hosts import mmcv_ext
 
 STAND_IN = mmcv_ext.register()
 
@@ -219,6 +219,6 @@ def test_compiled_operators_are_left_alone():
     code = ('import sys, types, importlib.machinery as m\n'
             'ext = types.ModuleType("mmcv._ext"); ext.__spec__ = m.ModuleSpec("mmcv._ext", None)\n'
             'import mmcv; sys.modules["mmcv._ext"] = ext\n'
-            'import mmdla; from mmdla.ops import mmcv_ext\n'
+            'import mmdla; from mmdla.hosts import mmcv_ext\n'
             'assert sys.modules["mmcv._ext"] is ext and not mmcv_ext.register()')
     subprocess.run([sys.executable, '-c', code], check=True)

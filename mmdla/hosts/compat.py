@@ -1,4 +1,4 @@
-"""The one place that works around differences between host versions."""
+"""Workarounds for differences between versions of the hosts (mmengine, mmdet, mmpretrain)."""
 import io
 from contextlib import nullcontext, redirect_stdout
 from importlib import import_module
