@@ -5,4 +5,5 @@ _base_ = [
 
 model = dict(
     backbone=dict(
-        type='mmdla.DLAResNet', init_cfg=dict(checkpoint='checkpoints/dla_l50_in1k.pth')))
+        type='mmdla.DLAResNet',
+        init_cfg=dict(checkpoint='checkpoints/dla_l50_in1k.pth')))

@@ -1,7 +1,11 @@
-_base_ = 'faster_rcnn_mrla_l50_1x_coco.py'
+_base_ = [
+    'mmdet::_base_/models/faster-rcnn_r50_fpn.py', '_base_/coco_detection.py',
+    '_base_/schedule_1x.py', '_base_/runtime.py'
+]
 
 model = dict(
     backbone=dict(
+        type='mmdla.MRLAResNet',
         variant='base',
         deep_stem=True,
         init_cfg=dict(checkpoint='checkpoints/mrla_b50_in1k.pth')))

@@ -1,6 +1,10 @@
-_base_ = 'mask_rcnn_dla_l50_1x_coco.py'
+_base_ = [
+    'mmdet::_base_/models/mask-rcnn_r50_fpn.py', '_base_/coco_instance.py',
+    '_base_/schedule_1x.py', '_base_/runtime.py'
+]
 
 model = dict(
     backbone=dict(
+        type='mmdla.DLAResNet',
         variant='base',
         init_cfg=dict(checkpoint='checkpoints/dla_b50_in1k.pth')))

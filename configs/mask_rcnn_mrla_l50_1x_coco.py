@@ -1,8 +1,9 @@
 _base_ = [
-    'mmdet::_base_/models/mask-rcnn_r50_fpn.py', '_base_/coco_instance.py', '_base_/schedule_1x.py',
-    '_base_/runtime.py'
+    'mmdet::_base_/models/mask-rcnn_r50_fpn.py', '_base_/coco_instance.py',
+    '_base_/schedule_1x.py', '_base_/runtime.py'
 ]
 
 model = dict(
     backbone=dict(
-        type='mmdla.MRLAResNet', init_cfg=dict(checkpoint='checkpoints/mrla_l50_in1k.pth')))
+        type='mmdla.MRLAResNet',
+        init_cfg=dict(checkpoint='checkpoints/mrla_l50_in1k.pth')))

@@ -138,8 +138,8 @@ def missing_start(filename: str, zero: bool) -> UserError:
         zero (bool): Whether the backbone can start as a plain ResNet.
     """
     ways = [
-        'pretrain it with the classification config of this backbone (configs/*_in1k.py, '
-        'configs/comparison/*_in1k.py) and write '
+        'pretrain it with the classification config of this backbone (configs/imagenet/, '
+        'configs/comparison/) and write '
         f'it with tools/convert/extract_backbone.py CLASSIFIER {filename}',
         'name another file with --cfg-options model.backbone.init_cfg.checkpoint=FILE'
     ]

@@ -101,7 +101,7 @@ FAULTS = [
           DLA_BASE),
     Fault('bottleneck of the units rounded up', f'{LAYERS}/context_unit.py',
           'return channels // reduction', 'return -(-channels // reduction)',
-          ('tests/test_configs.py', 'backbone_parameters')),
+          ('tests/configs/test_counts.py', 'backbone_parameters')),
     Fault('initial context not used', f'{LAYERS}/interaction.py',
           'self.context_unit.start(y, self.initial_context)',
           'self.context_unit.start(y)', DLA_BASE),

@@ -214,5 +214,5 @@ def test_the_config_in_a_checkpoint_is_never_run(tmp_path):
 
 
 def test_the_config_that_mmengine_writes_is_read():
-    cfg = Config.fromfile('configs/dla_b50_8xb32_in1k.py')
+    cfg = Config.fromfile('configs/imagenet/dla_b50_8xb32_in1k.py')
     assert literal_config(cfg.pretty_text, 'model') == cfg.model.to_dict()

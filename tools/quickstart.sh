@@ -103,6 +103,6 @@ done in $(clock $SECONDS)
 
 next:
   your own image      $IN_SHELL tools/inference.py $DETECTOR $WORK/detector/epoch_6.pth IMAGE
-  your own data set   $IN_SHELL tools/train.py configs/custom/faster_rcnn_dla_l50_bccd.py   # after editing its 15 lines
+  your own data set   $IN_SHELL tools/train.py configs/custom/faster_rcnn_dla_l50_bccd.py   # after editing it
   attention maps      $IN_SHELL tools/analysis/layer_attention_map.py $DETECTOR $WORK/detector/epoch_6.pth data/mini_coco/val2017
 END

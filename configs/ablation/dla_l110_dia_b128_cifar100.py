@@ -1,4 +1,8 @@
-"""DLA, Table 4: DIA as the context unit. The row DSU is cifar/dla_l110_released_*."""
-_base_ = '../cifar/dla_l110_released_b128_cifar100.py'
+"""DLA, Table 4: DIA as the context unit. The row DSU is cifar/dla_l110_split-r4_*."""
+_base_ = [
+    '../_base_/models/dla_l_cifar.py', '../_base_/cifar100.py', '../_base_/cifar_schedule.py'
+]
 
-model = dict(backbone=dict(context_unit=dict(_delete_=True, type='DIA', reduction=4)))
+model = dict(
+    backbone=dict(depth=110, context_unit=dict(_delete_=True, type='mmdla.DIA', reduction=4)),
+    head=dict(num_classes=100))

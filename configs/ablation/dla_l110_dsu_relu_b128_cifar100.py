@@ -1,4 +1,8 @@
-"""DLA, Table 5: relu before the DSU. The row sigmoid is cifar/dla_l110_released_*."""
-_base_ = '../cifar/dla_l110_released_b128_cifar100.py'
+"""DLA, Table 5: relu before the DSU. The row sigmoid is cifar/dla_l110_split-r4_*."""
+_base_ = [
+    '../_base_/models/dla_l_cifar.py', '../_base_/cifar100.py', '../_base_/cifar_schedule.py'
+]
 
-model = dict(backbone=dict(context_unit=dict(normalizer='relu')))
+model = dict(
+    backbone=dict(depth=110, context_unit=dict(form='split', normalizer='relu')),
+    head=dict(num_classes=100))

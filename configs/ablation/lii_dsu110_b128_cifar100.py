@@ -1,4 +1,8 @@
-"""DLA, Table 6: LII with DSU. The row DIA is cifar/dia110_*, DLA's are cifar/dla_l110_released_*."""
-_base_ = '../cifar/dia110_b128_cifar100.py'
+"""DLA, Table 6: LII with DSU. The row DIA is cifar/dia110_*, DLA's is cifar/dla_l110_split-r4_*."""
+_base_ = [
+    '../_base_/models/dia_cifar.py', '../_base_/cifar100.py', '../_base_/cifar_schedule.py'
+]
 
-model = dict(backbone=dict(context_unit=dict(type='DSU', gates='split')))
+model = dict(
+    backbone=dict(depth=110, context_unit=dict(type='mmdla.DSU', form='split', reduction=4)),
+    head=dict(num_classes=100))

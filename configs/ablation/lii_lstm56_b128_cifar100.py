@@ -1,4 +1,8 @@
-"""DLA, Table 6: LII with LSTM. The row DIA is cifar/dia56_*, DLA's are cifar/dla_l56_released_*."""
-_base_ = '../cifar/dia56_b128_cifar100.py'
+"""DLA, Table 6: LII with LSTM. The row DIA is cifar/dia56_*, DLA's is cifar/dla_l56_split-r4_*."""
+_base_ = [
+    '../_base_/models/dia_cifar.py', '../_base_/cifar100.py', '../_base_/cifar_schedule.py'
+]
 
-model = dict(backbone=dict(context_unit=dict(_delete_=True, type='LSTM')))
+model = dict(
+    backbone=dict(depth=56, context_unit=dict(_delete_=True, type='mmdla.LSTM')),
+    head=dict(num_classes=100))

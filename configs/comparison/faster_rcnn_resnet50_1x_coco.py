@@ -4,4 +4,6 @@ _base_ = [
 ]
 
 model = dict(
-    backbone=dict(type='mmdla.ResNet', init_cfg=dict(checkpoint='torchvision://resnet50')))
+    backbone=dict(
+        type='mmdla.ResNet',
+        init_cfg=dict(checkpoint='torchvision://resnet50')))

@@ -1,3 +1,5 @@
-_base_ = 'resnet50_8xb32_in1k.py'
+_base_ = [
+    '../_base_/models/resnet_imagenet.py', '../_base_/imagenet.py', '../_base_/imagenet_schedule.py'
+]
 
 model = dict(backbone=dict(depth=101))

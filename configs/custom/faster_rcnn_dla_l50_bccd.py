@@ -1,5 +1,8 @@
 """A custom three-class set in COCO format: blood cells (BCCD), BCCD_ROOT or data/bccd."""
-_base_ = '../faster_rcnn_dla_l50_r50init_1x_coco.py'
+_base_ = [
+    'mmdet::_base_/models/faster-rcnn_r50_fpn.py', '../_base_/coco_detection.py',
+    '../_base_/schedule_1x.py', '../_base_/runtime.py'
+]
 
 data_root = '{{$BCCD_ROOT:data/bccd/}}'
 images = dict(img='BCCD/JPEGImages/')
@@ -7,7 +10,12 @@ metainfo = dict(classes=('RBC', 'WBC', 'Platelets'))
 train = dict(data_root=data_root, ann_file='instances_train.json', data_prefix=images, metainfo=metainfo)
 val = dict(data_root=data_root, ann_file='instances_val.json', data_prefix=images, metainfo=metainfo)
 
-model = dict(roi_head=dict(bbox_head=dict(num_classes=3)))
+model = dict(
+    backbone=dict(
+        type='mmdla.DLAResNet',
+        attention_init='zero',
+        init_cfg=dict(checkpoint='torchvision://resnet50')),
+    roi_head=dict(bbox_head=dict(num_classes=3)))
 train_dataloader = dict(dataset=train)
 val_dataloader = dict(dataset=val)
 test_dataloader = val_dataloader

@@ -1,4 +1,5 @@
-_base_ = 'mrla_l18_mini_shapes.py'
+"""DLA-L-18 classifier for generated shapes; its backbone is that of faster_rcnn_dla_l18_mini.py."""
+_base_ = '../_base_/mini_shapes.py'
 
 model = dict(
-    backbone=dict(type='mmdla.DLAResNet', context_unit=dict(type='DSU', reduction=4)))
+    backbone=dict(type='mmdla.DLAResNet', context_unit=dict(type='mmdla.DSU', reduction=4)))

@@ -1,4 +1,7 @@
-_base_ = 'mask_rcnn_mrla_l18_mini.py'
+"""DLA-L-18 Mask R-CNN for the set of tools/data/make_mini_coco.py, small enough for a CPU."""
+_base_ = [
+    '../_base_/models/mask_rcnn_mini.py', '../_base_/mini_instance.py', '../_base_/mini_schedule.py'
+]
 
 model = dict(
-    backbone=dict(type='mmdla.DLAResNet', context_unit=dict(type='DSU', reduction=4)))
+    backbone=dict(type='mmdla.DLAResNet', context_unit=dict(type='mmdla.DSU', reduction=4)))

@@ -9,6 +9,7 @@ value, RoIAlign and NMS count nothing.
 """
 import logging
 import warnings
+from copy import deepcopy
 from math import prod
 from typing import Iterable, NamedTuple, Optional, Tuple
 
@@ -92,7 +93,7 @@ def build(cfg: Config) -> nn.Module:
     """The config's model, without pretrained weights."""
     import mmdla.models  # noqa: F401  registers the backbones
     scope = cfg.get('default_scope', 'mmengine')
-    model = cfg.model.copy()
+    model = deepcopy(cfg.model)
     if 'data_preprocessor' in cfg:
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
     model.backbone.init_cfg = None

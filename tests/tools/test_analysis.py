@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_base_forms_save_at_most_2_4_times_the_plain_resnets_activations(call):
     names = [f'configs/cifar/{name}_b128_cifar100.py'
-             for name in ('resnet110', 'mrla_b110', 'dla_b110', 'dla_b110_released')]
+             for name in ('resnet110', 'mrla_b110', 'dla_b110', 'dla_b110_split-r4-tokens')]
     done = call('analysis/saved_activations.py', *names, '--batch', 2)
     assert done.returncode == 0, done.stderr
     ratios = {line.split()[-1]: float(line.split()[1]) for line in done.stdout.splitlines()[1:]}

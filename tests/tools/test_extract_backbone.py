@@ -202,15 +202,15 @@ def test_the_tool_exits_with_the_sentence(save, monkeypatch, tmp_path):
 @pytest.mark.parametrize('system', ['se', 'eca', 'ba', 'rla'])
 def test_the_comparison_systems_classifiers_fit_their_detectors(system, tmp_path, monkeypatch):
     configs = Path(__file__).parents[2] / 'configs' / 'comparison'
-    cfg = Config.fromfile(configs / f'{system}50_8xb32_in1k.py')
+    cfg = Config.fromfile(configs / f'{system}-r50_8xb32_in1k.py')
     cfg.model.backbone.update(base_channels=16)
     tensors = MODELS.build(cfg.model.backbone.copy()).state_dict()
-    source, out = tmp_path / 'epoch_100.pth', tmp_path / f'{system}50_in1k.pth'
+    source, out = tmp_path / 'epoch_100.pth', tmp_path / f'{system}-r50_in1k.pth'
     torch.save(dict(meta=dict(cfg=cfg.pretty_text),
                     state_dict={f'backbone.{k}': v for k, v in tensors.items()}), source)
     run(monkeypatch, source, out)
-    backbone = Config.fromfile(configs / f'faster_rcnn_{system}50_1x_coco.py').model.backbone
-    assert backbone.init_cfg.checkpoint == f'checkpoints/{system}50_in1k.pth'
+    backbone = Config.fromfile(configs / f'faster_rcnn_{system}-r50_1x_coco.py').model.backbone
+    assert backbone.init_cfg.checkpoint == f'checkpoints/{system}-r50_in1k.pth'
     backbone.init_cfg.checkpoint = str(out)
     detector = MODELS.build({**backbone, 'base_channels': 16})
     detector.init_weights()

@@ -86,20 +86,23 @@ def test_flops_of_attention_over_positions():
     # the attention's channels are no longer the convolution's
     expected = 2 * (aa(512, 49, 48) - 9 * 512 * 48 * 49)
     assert classifier(plugins=plugins) - RESNET_50 == expected
-    deit = complexity(Config.fromfile(CONFIGS / 'mrla_b_deit_tiny_8xb128_in1k.py'), (224, 224)).flops
-    assert 1.25e9 < deit < 1.28e9
+    deit = Config.fromfile(CONFIGS / 'imagenet' / 'mrla_b_deit_tiny_8xb128_in1k.py')
+    assert 1.25e9 < complexity(deit, (224, 224)).flops < 1.28e9
 
 
-@pytest.mark.parametrize('name', ['faster_rcnn_dla_l50', 'comparison/mask_rcnn_rla50',
+@pytest.mark.parametrize('name', ['faster_rcnn_dla_l50', 'comparison/mask_rcnn_rla-r50',
                                   'retinanet_dla_l50', 'cascade_rcnn_dla_l50'])
 def test_flops_of_detectors(name):
-    counted = complexity(Config.fromfile(CONFIGS / f'{name}_1x_coco.py'), (64, 96))
+    cfg = Config.fromfile(CONFIGS / f'{name}_1x_coco.py')
+    before = cfg.to_dict()
+    counted = complexity(cfg, (64, 96))
     assert counted.flops > 1e9 and counted.parameters > counted.trained
+    assert cfg.to_dict() == before
 
 
 def test_get_flops_refuses(fails):
     fails('does not exist', 'get_flops.py', 'configs/nowhere.py')
-    fails('must be positive', 'get_flops.py', 'configs/dla_l50_8xb32_in1k.py', '--shape', 0, 7)
+    fails('must be positive', 'get_flops.py', 'configs/imagenet/dla_l50_8xb32_in1k.py', '--shape', 0, 7)
 
 
 def test_the_tables_name_configs_and_reasons():
@@ -148,7 +151,7 @@ def work_dir(root, name, depth, values, config=None, metric='accuracy/top1'):
 
 
 def test_compare_paper_fills_in_runs(call, tmp_path):
-    name = 'dla_l110_released_b128_cifar100'
+    name = 'dla_l110_split-r4_b128_cifar100'
     config = Config.fromfile(CONFIGS / 'cifar' / f'{name}.py')
     for seed, values in enumerate(([1.0, 76.0], [1.0, 77.0], [1.0])):
         work_dir(tmp_path, f'{name}_seed{seed}', 110, values, config.copy())
@@ -176,15 +179,15 @@ def test_plot_depth(call, tmp_path):
     for depth, values in ((20, (70.0, 71.0)), (56, (75.0, ))):
         for seed, value in enumerate(values):
             work_dir(tmp_path, f'dla_l{depth}_b128_cifar100_seed{seed}', depth, [1.0, value])
-    work_dir(tmp_path, 'se20_b128_cifar100', 20, [50.0, 66.0])
-    work_dir(tmp_path, 'se56_b128_cifar100', 56, [50.0])
+    work_dir(tmp_path, 'se-r20_b128_cifar100', 20, [50.0, 66.0])
+    work_dir(tmp_path, 'se-r56_b128_cifar100', 56, [50.0])
     picture, numbers = tmp_path / 'depth.png', tmp_path / 'depth.json'
     done = call('analysis/plot_depth.py', tmp_path, '--out', picture, '--json', numbers)
     assert done.returncode == 0, done.stderr
     assert json.loads(numbers.read_text()) == {
         'dla_l_b128_cifar100': {'20': [70.0, 71.0], '56': [75.0]}, 'se_b128_cifar100': {'20': [66.0]}}
     assert '| dla_l_b128_cifar100 | 20 | 2 | 70.50 | 0.71 |' in done.stdout
-    assert 'se56_b128_cifar100 is left out: it is at epoch 1 of 2.' in done.stdout
+    assert 'se-r56_b128_cifar100 is left out: it is at epoch 1 of 2.' in done.stdout
     assert picture.stat().st_size > 5000
 
 

@@ -25,13 +25,13 @@ spec.loader.exec_module(converter)
 
 CONFIGS = HERE.parents[1] / 'configs'
 RELEASED = {
-    'imagenet_mrla_l50': 'mrla_l50_8xb32_in1k.py',
+    'imagenet_mrla_l50': 'imagenet/mrla_l50_8xb32_in1k.py',
     'cifar_dia20': 'cifar/dia20_b128_cifar100.py',
     'cifar_mrla_b20': 'cifar/mrla_b20_b128_cifar100.py',
     'cifar_mrla_l20': 'cifar/mrla_l20_b128_cifar100.py',
-    'cifar_dla_b20': 'cifar/dla_b20_released_b128_cifar100.py',
-    'cifar_dla_l20': 'cifar/dla_l20_released_b128_cifar100.py',
-    'deit_mrla_l_tiny': 'mrla_l_deit_tiny_8xb128_in1k.py',
+    'cifar_dla_b20': 'cifar/dla_b20_split-r4-tokens_b128_cifar100.py',
+    'cifar_dla_l20': 'cifar/dla_l20_split-r4_b128_cifar100.py',
+    'deit_mrla_l_tiny': 'imagenet/mrla_l_deit_tiny_8xb128_in1k.py',
 }
 
 

@@ -4,9 +4,10 @@ import json
 import pytest
 from mmengine.config import Config
 
-SYSTEMS = ('resnet', 'se', 'eca', 'cbam', 'a2', 'aa', 'gc', 'nl', 'ba', 'rla')
-DETECTORS = ('gc', 'ba', 'rla', *(
-    pytest.param(name, marks=pytest.mark.full) for name in ('resnet', 'se', 'eca', 'nl')))
+SYSTEMS = ('resnet50', 'se-r50', 'eca-r50', 'cbam-r50', 'a2-r50', 'aa-r50', 'gc-r50', 'nl-r50', 'ba-r50',
+           'rla-r50')
+DETECTORS = ('gc-r50', 'ba-r50', 'rla-r50', *(
+    pytest.param(name, marks=pytest.mark.full) for name in ('resnet50', 'se-r50', 'eca-r50', 'nl-r50')))
 
 
 @pytest.fixture(scope='module')
@@ -43,16 +44,16 @@ def train(call, tmp_path, base, backbone, **model):
 @pytest.mark.parametrize('system', SYSTEMS)
 def test_classifier(call, system, mini_shapes, tmp_path, monkeypatch):
     monkeypatch.setenv('MINI_SHAPES_ROOT', str(mini_shapes))
-    backbone = Config.fromfile(f'configs/comparison/{system}50_8xb32_in1k.py').model.backbone
+    backbone = Config.fromfile(f'configs/comparison/{system}_8xb32_in1k.py').model.backbone
     losses = train(call, tmp_path, 'configs/mini/mrla_l18_mini_shapes.py', backbone,
-                   head=dict(in_channels=512 + (32 if system == 'rla' else 0)))
+                   head=dict(in_channels=512 + (32 if system == 'rla-r50' else 0)))
     assert len(losses) == 4 and all(0 < loss < 10 for loss in losses)
 
 
 @pytest.mark.parametrize('system', DETECTORS)
 def test_detector(call, system, mini_root, tmp_path, monkeypatch):
     monkeypatch.setenv('MINI_ROOT', str(mini_root))
-    backbone = Config.fromfile(f'configs/comparison/faster_rcnn_{system}50_1x_coco.py').model.backbone
+    backbone = Config.fromfile(f'configs/comparison/faster_rcnn_{system}_1x_coco.py').model.backbone
     losses = train(call, tmp_path, 'configs/mini/faster_rcnn_mrla_l18_mini.py', backbone,
                    neck=dict(in_channels=[64, 128, 256, 512]))
     assert len(losses) == 3 and all(0 < loss < 20 for loss in losses)

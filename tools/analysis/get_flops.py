@@ -1,6 +1,6 @@
 """Parameters and FLOPs (one multiplication with its addition) of any of our configs.
 
-    python tools/analysis/get_flops.py configs/dla_l50_8xb32_in1k.py
+    python tools/analysis/get_flops.py configs/imagenet/dla_l50_8xb32_in1k.py
     python tools/analysis/get_flops.py configs/faster_rcnn_dla_l50_1x_coco.py --shape 800 1280
 
 mmengine's analysis of one image in test mode, with what layer attention adds counted too, see

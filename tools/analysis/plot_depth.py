@@ -5,11 +5,13 @@
 
 Takes work dirs, and every work dir that is directly in a folder. A run's system and depth come from
 the config that it wrote there: cifar/dla_l56_b128_cifar100.py is the system dla_l_b128_cifar100 at
-depth 56. Its accuracy is the last validation's of a finished run; that of several runs of one config
-(NAME_seed0, NAME_seed1, ...) is drawn as their mean with the standard deviation.
+depth 56, cifar/se-r56_b128_cifar100.py se_b128_cifar100. Its accuracy is the last validation's of a
+finished run; that of several runs of one config (NAME_seed0, NAME_seed1, ...) is drawn as their mean
+with the standard deviation.
 """
 import argparse
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean, stdev
@@ -34,7 +36,7 @@ def read(folders: List[str], metric: str) -> Results:
             depth = run and run.config.model.backbone.get('depth')
             if depth is None:
                 continue
-            system = run.name.replace(str(depth), '', 1)
+            system = re.sub(f'(-r)?{depth}', '', run.name, count=1)
             backbone = str({**run.config.model.backbone, 'init_cfg': None})
             if networks.setdefault((system, depth), backbone) == backbone:
                 results[system][depth].append(run.value)

@@ -6,7 +6,7 @@ without ``module.``. A classifier becomes mmpretrain's ImageClassifier, a detect
 and heads, and with --backbone-only the backbone stands alone, ready to start a detector from.
 Prints the backbone's config.
 
-    python tools/convert/released_to_mmdla.py dla_l_r50.pth.tar checkpoints/dla_l50_released_in1k.pth
+    python tools/convert/released_to_mmdla.py dla_l_r50.pth.tar checkpoints/dla_l50_split-r16_in1k.pth
 """
 import argparse
 import os

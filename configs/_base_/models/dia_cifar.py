@@ -1,4 +1,9 @@
-_base_ = 'resnet_cifar.py'
-
 model = dict(
-    backbone=dict(type='mmdla.DIAResNet', context_unit=dict(type='DIA', reduction=4)))
+    type='ImageClassifier',
+    backbone=dict(
+        type='mmdla.DIAResNet',
+        trunk='cifar',
+        context_unit=dict(type='mmdla.DIA', reduction=4)),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='LinearClsHead', in_channels=256, loss=dict(type='CrossEntropyLoss'), topk=(1, 5)))

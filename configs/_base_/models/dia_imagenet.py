@@ -1,3 +1,3 @@
-_base_ = 'resnet_imagenet.py'
+_base_ = 'mmpretrain::_base_/models/resnet50.py'
 
-model = dict(backbone=dict(type='mmdla.DIAResNet', context_unit=dict(type='DIA', reduction=20)))
+model = dict(backbone=dict(type='mmdla.DIAResNet', context_unit=dict(type='mmdla.DIA', reduction=20)))

@@ -1,3 +1,14 @@
-_base_ = 'dla_l_cifar.py'
-
-model = dict(backbone=dict(variant='base', dim_per_head=32))
+# attention_init: as released
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(
+        type='mmdla.DLAResNet',
+        trunk='cifar',
+        variant='base',
+        dim_per_head=32,
+        context_unit=dict(type='mmdla.DSU', reduction=4),
+        attention_drop_path=0.2,
+        attention_init='one'),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='LinearClsHead', in_channels=256, loss=dict(type='CrossEntropyLoss'), topk=(1, 5)))

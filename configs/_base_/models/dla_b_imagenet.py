@@ -1,3 +1,10 @@
-_base_ = 'dla_l_imagenet.py'
+_base_ = 'mmpretrain::_base_/models/resnet50.py'
 
-model = dict(backbone=dict(variant='base', dim_per_head=16))
+# attention_init: as released
+model = dict(
+    backbone=dict(
+        type='mmdla.DLAResNet',
+        variant='base',
+        dim_per_head=16,
+        context_unit=dict(type='mmdla.DSU', reduction=20),
+        attention_init='one'))

@@ -1,4 +1,12 @@
-_base_ = 'mrla_l_cifar.py'
-
+# attention_init: as released
 model = dict(
-    backbone=dict(type='mmdla.DLAResNet', context_unit=dict(type='DSU', reduction=4)))
+    type='ImageClassifier',
+    backbone=dict(
+        type='mmdla.DLAResNet',
+        trunk='cifar',
+        context_unit=dict(type='mmdla.DSU', reduction=4),
+        attention_drop_path=0.2,
+        attention_init='one'),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='LinearClsHead', in_channels=256, loss=dict(type='CrossEntropyLoss'), topk=(1, 5)))

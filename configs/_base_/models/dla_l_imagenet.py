@@ -1,4 +1,8 @@
-_base_ = 'mrla_l_imagenet.py'
+_base_ = 'mmpretrain::_base_/models/resnet50.py'
 
+# attention_init: as released
 model = dict(
-    backbone=dict(type='mmdla.DLAResNet', context_unit=dict(type='DSU', reduction=20)))
+    backbone=dict(
+        type='mmdla.DLAResNet',
+        context_unit=dict(type='mmdla.DSU', reduction=20),
+        attention_init='one'))

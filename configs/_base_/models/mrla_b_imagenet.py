@@ -1,4 +1,10 @@
-_base_ = 'mrla_l_imagenet.py'
+_base_ = 'mmpretrain::_base_/models/resnet50.py'
 
-# the authors' base form has 16 channels a head and a stem of three 3x3 convolutions
-model = dict(backbone=dict(variant='base', dim_per_head=16, deep_stem=True))
+# as released: 16 channels a head, a stem of three 3x3 convolutions, gammas of one
+model = dict(
+    backbone=dict(
+        type='mmdla.MRLAResNet',
+        variant='base',
+        dim_per_head=16,
+        deep_stem=True,
+        attention_init='one'))

@@ -1,5 +1,11 @@
-_base_ = 'resnet_cifar.py'
-
-# the authors' start: gammas of one
+# attention_init: as released
 model = dict(
-    backbone=dict(type='mmdla.MRLAResNet', attention_drop_path=0.2, attention_init='one'))
+    type='ImageClassifier',
+    backbone=dict(
+        type='mmdla.MRLAResNet',
+        trunk='cifar',
+        attention_drop_path=0.2,
+        attention_init='one'),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='LinearClsHead', in_channels=256, loss=dict(type='CrossEntropyLoss'), topk=(1, 5)))

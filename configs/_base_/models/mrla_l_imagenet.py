@@ -1,4 +1,4 @@
-_base_ = 'resnet_imagenet.py'
+_base_ = 'mmpretrain::_base_/models/resnet50.py'
 
-# the authors' start: gammas of one
+# attention_init: as released
 model = dict(backbone=dict(type='mmdla.MRLAResNet', attention_init='one'))

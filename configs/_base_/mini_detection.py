@@ -1,0 +1,30 @@
+_base_ = 'mmdet::_base_/datasets/coco_detection.py'
+
+# the set of tools/data/make_mini_coco.py; MINI_ROOT=/path in the environment takes the place of
+# data/mini_coco/
+data_root = '{{$MINI_ROOT:data/mini_coco/}}'
+classes = ('disk', 'box', 'triangle', 'star', 'cross')
+dataset = dict(data_root=data_root, metainfo=dict(classes=classes))
+evaluator = dict(ann_file=data_root + '/annotations/instances_val2017.json')
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackDetInputs')
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(320, 240), keep_ratio=True),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
+]
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=1,
+    dataset=dict(**dataset, filter_cfg=dict(min_size=8), pipeline=train_pipeline))
+val_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(**dataset, pipeline=test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = evaluator
+test_evaluator = evaluator

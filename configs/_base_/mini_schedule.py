@@ -1,0 +1,21 @@
+_base_ = ['mmdet::_base_/schedules/schedule_1x.py', 'mmdet::_base_/default_runtime.py']
+
+custom_imports = dict(imports=['mmdla'])
+
+epochs = 6
+train_cfg = dict(max_epochs=epochs, val_interval=epochs)
+optim_wrapper = dict(
+    _delete_=True,
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+    clip_grad=dict(max_norm=10))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=60),
+    dict(type='CosineAnnealingLR', T_max=epochs, eta_min=1e-5, convert_to_iter_based=True)
+]
+auto_scale_lr = dict(base_batch_size=2)
+default_hooks = dict(
+    logger=dict(interval=20),
+    checkpoint=dict(max_keep_ckpts=2),
+    visualization=dict(score_thr=0.5))
+randomness = dict(seed=0)

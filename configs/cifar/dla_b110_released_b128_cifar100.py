@@ -1,5 +1,0 @@
-_base_ = [
-    '../_base_/models/dla_b_released_cifar.py', '../_base_/cifar100.py', '../_base_/cifar_schedule.py'
-]
-
-model = dict(backbone=dict(depth=110), head=dict(num_classes=100))

@@ -1,3 +1,0 @@
-_base_ = '../../cifar/resnet20_b128_cifar100.py'
-
-model = dict(backbone=dict(plugins=[dict(cfg=dict(type='mmdla.ECA'))]))

@@ -1,3 +1,0 @@
-_base_ = '../../cifar/resnet56_b128_cifar10.py'
-
-model = dict(backbone=dict(plugins=[dict(cfg=dict(type='mmdla.SE', reduction=16))]))

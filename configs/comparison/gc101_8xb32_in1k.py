@@ -1,3 +1,0 @@
-_base_ = 'gc50_8xb32_in1k.py'
-
-model = dict(backbone=dict(depth=101))

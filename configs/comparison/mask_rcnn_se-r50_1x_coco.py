@@ -1,0 +1,10 @@
+_base_ = [
+    'mmdet::_base_/models/mask-rcnn_r50_fpn.py', '../_base_/coco_instance.py',
+    '../_base_/schedule_1x.py', '../_base_/runtime.py'
+]
+
+model = dict(
+    backbone=dict(
+        type='mmdla.ResNet',
+        plugins=[dict(cfg=dict(type='mmdla.SE', reduction=16))],
+        init_cfg=dict(checkpoint='checkpoints/se-r50_in1k.pth')))

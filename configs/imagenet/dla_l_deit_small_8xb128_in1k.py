@@ -1,0 +1,6 @@
+"""DLA-L on DeiT: an extension of this package, in neither paper."""
+_base_ = '../_base_/deit.py'
+
+model = dict(
+    backbone=dict(type='mmdla.DLAVisionTransformer', arch='deit-small'),
+    head=dict(in_channels=384))

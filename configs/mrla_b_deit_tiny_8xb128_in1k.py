@@ -1,5 +1,0 @@
-_base_ = '_base_/deit.py'
-
-model = dict(
-    backbone=dict(type='mmdla.MRLAVisionTransformer', arch='deit-tiny', variant='base'),
-    head=dict(in_channels=192))

@@ -1,5 +1,0 @@
-_base_ = [
-    '_base_/models/mrla_l_imagenet.py', '_base_/imagenet.py', '_base_/imagenet_schedule.py'
-]
-
-model = dict(backbone=dict(depth=50))

@@ -1,0 +1,88 @@
+"""Data, schedules and starts of every config."""
+import pytest
+from mmpretrain.registry import MODELS as CLASSIFIERS
+from our_configs import ALL, DETECTION, load
+
+
+def assert_sgd(cfg, lr):
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (
+        'SGD', lr, 0.9, 1e-4)
+
+
+@pytest.mark.parametrize('name', [n for n in DETECTION if n.endswith('_1x_coco.py')])
+def test_coco_recipe(name):
+    cfg = load(name)
+    assert_sgd(cfg, 0.005 if 'retinanet' in name else 0.01)
+    assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 8
+    assert cfg.train_cfg.max_epochs == 12
+    assert cfg.param_scheduler[1].milestones == [8, 11] and cfg.param_scheduler[0].type == 'LinearLR'
+    resize = next(t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'Resize')
+    assert tuple(resize.scale) == (1333, 800)
+    backbone = cfg.model.backbone
+    assert backbone.frozen_stages == 1
+    assert (backbone.norm_eval, backbone.norm_cfg.type) == ((False, 'SyncBN') if '_gc-r' in name else
+                                                            (True, 'BN'))
+    for split in ('train', 'val', 'test'):
+        assert cfg[f'{split}_dataloader'].dataset.data_root == 'data/coco/'
+    expected = ['bbox', 'segm'] if 'mask_rcnn' in name else 'bbox'
+    assert cfg.test_evaluator.metric == expected
+
+
+@pytest.mark.parametrize('name', [n for n in ALL if n.endswith('_8xb32_in1k.py')])
+def test_imagenet_recipe(name):
+    cfg = load(name)
+    assert_sgd(cfg, 0.1)
+    assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 256
+    warmup, steps = cfg.param_scheduler
+    assert (warmup.type, warmup.end) == ('LinearLR', 3)
+    assert (steps.milestones, steps.gamma, cfg.train_cfg.max_epochs) == ([30, 60, 90], 0.1, 100)
+    train = [t.type for t in cfg.train_dataloader.dataset.pipeline]
+    assert train == ['LoadImageFromFile', 'RandomResizedCrop', 'RandomFlip', 'PackInputs']
+    assert [(t.type, t.get('scale') or t.get('crop_size'))
+            for t in cfg.test_dataloader.dataset.pipeline][1:3] == [('ResizeEdge', 256),
+                                                                    ('CenterCrop', 224)]
+    backbone = CLASSIFIERS.build({**cfg.model.backbone, 'base_channels': 32})
+    backbone.init_weights()
+    assert not any(block.norm3.weight.any() for stage in backbone.stages for block in stage)
+
+
+@pytest.mark.parametrize('name', [n for n in ALL if 'deit' in n])
+def test_deit_recipe(name):
+    """mmpretrain's; drop path and EMA are of the base size."""
+    cfg = load(name)
+    assert (cfg.optim_wrapper.optimizer.type, cfg.optim_wrapper.optimizer.lr) == ('AdamW', 1e-3)
+    assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 1024
+    assert cfg.param_scheduler[0].end == 20 and cfg.train_cfg.max_epochs == 300
+    large = 'deit_base' in name
+    assert cfg.model.backbone.get('drop_path_rate', 0) == (0.1 if large else 0)
+    assert [hook.type for hook in cfg.get('custom_hooks') or []] == (['EMAHook'] if large else [])
+
+
+@pytest.mark.parametrize('name', [n for n in ALL if 'cifar' in n])
+def test_cifar_recipe(name):
+    cfg = load(name)
+    assert_sgd(cfg, 0.1)
+    assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 128
+    scheduler = cfg.param_scheduler
+    assert (scheduler.milestones, scheduler.gamma, cfg.train_cfg.max_epochs) == ([100, 150], 0.1, 180)
+    assert cfg.train_dataloader.sampler.shuffle and not cfg.test_dataloader.sampler.shuffle
+    attention = 'mrla' in name or 'dla' in name
+    assert cfg.model.backbone.get('attention_drop_path') == (0.2 if attention else None)
+    assert cfg.model.backbone.get('attention_init') == ('one' if attention else None)
+    classes = 100 if 'cifar100' in name else 10
+    for split in ('val', 'test'):
+        assert cfg[f'{split}_dataloader'].dataset.num_classes == classes
+    assert cfg.data_preprocessor.num_classes == classes
+    assert cfg.model.head.num_classes == cfg.train_dataloader.dataset.num_classes == classes
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_data_root_from_the_environment(name, monkeypatch, data_roots):
+    for variable in data_roots:
+        monkeypatch.setenv(variable, '/elsewhere')
+    cfg = load(name)
+    for split in ('train', 'val', 'test'):
+        assert cfg[f'{split}_dataloader'].dataset.data_root == '/elsewhere'
+        if split != 'train' and name in DETECTION:
+            assert cfg[f'{split}_evaluator'].ann_file.startswith('/elsewhere/')

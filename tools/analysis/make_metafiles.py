@@ -1,0 +1,248 @@
+"""The metafiles of our configs, the tables in the READMEs beside them, and model-index.yml.
+
+    python tools/analysis/make_metafiles.py            # after a change of configs or paper_tables.yml
+    python tools/analysis/make_metafiles.py --check    # writes and counts nothing, fails if stale
+
+Every folder of configs/ has a metafile.yml, in the format of mim and mmengine, and a README.md, of
+which the part between two marks is written here. Parameters and FLOPs are counted as get_flops.py
+does, some seconds a detector, and kept beside a digest of the network's config until that changes.
+``Results`` of your own runs are added to a metafile by hand, and kept too. Figures of the paper are
+those of paper_tables.yml; they go to the READMEs alone.
+"""
+import argparse
+import json
+import re
+from functools import cache
+from hashlib import sha1
+from pathlib import Path
+from typing import Dict, List, NamedTuple
+
+from mmdla.engine import cli
+from mmdla.engine.complexity import complexity, usual_shape
+from mmdla.errors import UserError
+
+import mmengine.config.utils
+import yaml
+from mmengine.config import Config
+
+ROOT = Path(__file__).parents[2]
+ARXIV = 'https://arxiv.org/abs/'
+# name, paper and URL, and the backbones or plugins by which a config is known to be one of them
+COLLECTIONS = {
+    'DLA': ('Strengthening Layer Interaction via Dynamic Layer Attention', '2406.13392',
+            ('DLAResNet', 'DLAVisionTransformer')),
+    'MRLA': ('Cross-Layer Retrospective Retrieving via Layer Attention', '2302.03985',
+             ('MRLAResNet', 'MRLAVisionTransformer')),
+    'DIANet': ('DIANet: Dense-and-Implicit Attention Network', '1905.10671', ('DIAResNet', )),
+    'RLA-Net': ('Recurrence along Depth: Deep Convolutional Neural Networks with Recurrent Layer '
+                'Aggregation', '2110.11852', ('RLAResNet', )),
+    'ResNet': ('Deep Residual Learning for Image Recognition', '1512.03385', ('ResNet', )),
+    'SE': ('Squeeze-and-Excitation Networks', '1709.01507', ('SE', )),
+    'ECA-Net': ('ECA-Net: Efficient Channel Attention for Deep Convolutional Neural Networks',
+                '1910.03151', ('ECA', )),
+    'CBAM': ('CBAM: Convolutional Block Attention Module', '1807.06521', ('CBAM', )),
+    'A2-Net': ('A2-Nets: Double Attention Networks', '1810.11579', ('DoubleAttention', )),
+    'AANet': ('Attention Augmented Convolutional Networks', '1904.09925', ('AAConv2d', )),
+    'GCNet': ('GCNet: Non-local Networks Meet Squeeze-Excitation Networks and Beyond',
+              '1904.11492', ('ContextBlock', )),
+    'Non-local': ('Non-local Neural Networks', '1711.07971', ('NonLocal2d', )),
+    'BA-Net': ('BA-Net: Bridge Attention for Deep Convolutional Neural Networks', '2112.04150',
+               ('BridgeAttention', )),
+}
+# by the last word of a config's name
+DATA = {
+    'coco': 'COCO 2017', 'in1k': 'ImageNet-1k', 'cifar10': 'CIFAR-10', 'cifar100': 'CIFAR-100',
+    'bccd': 'BCCD', 'mini': 'tools/data/make_mini_coco.py', 'shapes': 'tools/data/make_mini_shapes.py',
+    'pretrained': 'tools/data/make_mini_coco.py'}
+PRINTED = {'top1': 'top-1', 'top5': 'top-5', 'box': 'box AP', 'mask': 'mask AP'}
+BEGIN, END = '<!-- written by tools/analysis/make_metafiles.py -->', '<!-- end -->'
+
+
+class Counts(NamedTuple):
+    parameters: int
+    flops: int
+
+
+class Kept(NamedTuple):
+    """What the metafiles hold that no config says: counts by digest, results by config."""
+
+    counts: Dict[str, Counts]
+    results: Dict[str, List[dict]]
+
+
+def folders(root: Path) -> List[Path]:
+    configs = root / 'configs'
+    return sorted({p.parent for p in configs.rglob('*.py') if '_base_' not in p.parts})
+
+
+def natural(path: Path) -> list:
+    """To sort depth 20 before 110."""
+    return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', path.stem)]
+
+
+def read_configs(root: Path) -> Dict[Path, Config]:
+    """All, by path; mmengine would parse a host's hundred metafiles for each base of each."""
+    load, mmengine.config.utils.load = mmengine.config.utils.load, cache(mmengine.config.utils.load)
+    try:
+        return {path: cli.read_config(str(path)) for folder in folders(root)
+                for path in sorted(folder.glob('*.py'), key=natural)}
+    finally:
+        mmengine.config.utils.load = load
+
+
+def read_metafiles(root: Path) -> Kept:
+    kept = Kept({}, {})
+    for path in sorted((root / 'configs').rglob('metafile.yml')):
+        for model in yaml.safe_load(path.read_text())['Models']:
+            meta = model['Metadata']
+            if 'Network Digest' in meta:
+                kept.counts[meta['Network Digest']] = Counts(meta['Parameters'], meta['FLOPs'])
+            if 'Results' in model:
+                kept.results[model['Config']] = model['Results']
+    return kept
+
+
+def digest(cfg: Config) -> str:
+    """Of what parameters and FLOPs depend on."""
+    model = cfg.to_dict()['model']
+    for key in ('init_cfg', 'train_cfg', 'test_cfg', 'data_preprocessor'):
+        model.pop(key, None)
+    model['backbone'].pop('init_cfg', None)
+    return sha1(json.dumps([model, usual_shape(cfg)], sort_keys=True).encode()).hexdigest()[:12]
+
+
+def collection(path: Path, cfg: Config) -> str:
+    """Of a config's first plugin, or of its backbone."""
+    backbone = cfg.model.backbone
+    layer = backbone.plugins[0].cfg if backbone.get('plugins') else backbone
+    kind = layer.type.rpartition('.')[-1]
+    for name, (_, _, types) in COLLECTIONS.items():
+        if kind in types:
+            return name
+    raise UserError(f'{path.name} is of no collection: add {kind} to COLLECTIONS of '
+                    'tools/analysis/make_metafiles.py.')
+
+
+def data_set(path: Path) -> str:
+    word = path.stem.rpartition('_')[-1]
+    if word not in DATA:
+        raise UserError(f'{path.name} does not end with a data set: name it NAME_{"|".join(DATA)}.py, '
+                        'or add its own to DATA of tools/analysis/make_metafiles.py.')
+    return DATA[word]
+
+
+def describe(root: Path, path: Path, cfg: Config, kept: Kept) -> dict:
+    """A config's entry of a metafile."""
+    config, counts = str(path.relative_to(root)), kept.counts[digest(cfg)]
+    entry = {
+        'Name': path.stem,
+        'In Collection': collection(path, cfg),
+        'Config': config,
+        'Metadata': {
+            'Training Data': data_set(path),
+            'Epochs': cfg.train_cfg.max_epochs,
+            'Batch Size': cfg.auto_scale_lr.base_batch_size,
+            'Parameters': counts.parameters,
+            'FLOPs': counts.flops,
+            'Network Digest': digest(cfg),
+        }}
+    if config in kept.results:
+        entry['Results'] = kept.results[config]
+    return entry
+
+
+def metafile(root: Path, folder: Path, models: List[dict]) -> str:
+    used = {model['In Collection'] for model in models}
+    readme = str((folder / 'README.md').relative_to(root))
+    collections = [{'Name': name, 'README': readme, 'Paper': {'Title': title, 'URL': ARXIV + number}}
+                   for name, (title, number, _) in COLLECTIONS.items() if name in used]
+    return yaml.safe_dump({'Collections': collections, 'Models': models}, sort_keys=False, width=100)
+
+
+def papers_figures(root: Path) -> Dict[str, str]:
+    """Accuracies and AP in paper_tables.yml, by config."""
+    text, figures = (root / 'tools' / 'analysis' / 'paper_tables.yml').read_text(), {}
+    for row in (row for table in yaml.safe_load(text)['tables'] for row in table['rows']):
+        printed = [f'{name} {row["printed"][key]}' for key, name in PRINTED.items()
+                   if key in row.get('printed', ())]
+        if printed:
+            figures['configs/' + row['config']] = ', '.join(printed)
+    return figures
+
+
+def table(models: List[dict], papers: Dict[str, str]) -> str:
+    lines = ['| config | parameters | FLOPs (G) | DLA paper | here |', '| --- | --- | --- | --- | --- |']
+    for model in models:
+        meta = model['Metadata']
+        here = ', '.join(f'{name} {value}' for result in model.get('Results', ())
+                         for name, value in result['Metrics'].items())
+        lines.append(f'| [{model["Name"]}]({Path(model["Config"]).name}) | {meta["Parameters"]:,} | '
+                     f'{meta["FLOPs"] / 1e9:.3f} | {papers.get(model["Config"], "")} | '
+                     f'{here or "not trained"} |')
+    return '\n'.join(lines)
+
+
+def readme(path: Path, made: str) -> str:
+    """The file with its part between the marks renewed."""
+    text = path.read_text() if path.is_file() else ''
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise UserError(f'{path} lacks the lines {BEGIN} and {END}: write them where the table belongs.')
+    return f'{before}{BEGIN}\n{made}\n{END}{after}'
+
+
+def render(root: Path, configs: Dict[Path, Config], kept: Kept) -> Dict[Path, str]:
+    """The text of every file that this tool writes."""
+    papers, files, imports = papers_figures(root), {}, []
+    for folder in folders(root):
+        models = [describe(root, path, cfg, kept) for path, cfg in configs.items()
+                  if path.parent == folder]
+        files[folder / 'metafile.yml'] = metafile(root, folder, models)
+        files[folder / 'README.md'] = readme(folder / 'README.md', table(models, papers))
+        imports.append(str((folder / 'metafile.yml').relative_to(root)))
+    files[root / 'model-index.yml'] = yaml.safe_dump({'Import': imports})
+    return files
+
+
+def count(configs: Dict[Path, Config], kept: Kept) -> None:
+    """Add to ``kept`` what it lacks."""
+    for path, cfg in configs.items():
+        if digest(cfg) not in kept.counts:
+            print(f'counting {path.stem}', flush=True)
+            counted = complexity(cfg, usual_shape(cfg))
+            kept.counts[digest(cfg)] = Counts(counted.parameters, counted.flops)
+
+
+def check(root: Path, configs: Dict[Path, Config], kept: Kept) -> None:
+    """Refuse stale files.
+
+    Raises:
+        UserError: If there are any.
+    """
+    stale = [path for path, cfg in configs.items() if digest(cfg) not in kept.counts]
+    if not stale:
+        stale = [path for path, text in render(root, configs, kept).items()
+                 if not path.is_file() or path.read_text() != text]
+    if stale:
+        names = ', '.join(str(path.relative_to(root)) for path in stale[:3])
+        raise UserError(f'metafiles or tables are stale ({names}{", ..." if stale[3:] else ""}): '
+                        'run python tools/analysis/make_metafiles.py.')
+
+
+def main(root: Path = ROOT) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--check', action='store_true', help='write nothing; fail if a file is stale')
+    args = parser.parse_args()
+    configs, kept = read_configs(root), read_metafiles(root)
+    if args.check:
+        check(root, configs, kept)
+        return
+    count(configs, kept)
+    for path, text in render(root, configs, kept).items():
+        path.write_text(text)
+
+
+if __name__ == '__main__':
+    cli.run(main)
