@@ -8,7 +8,7 @@ OLD = re.compile(rf'{PREFIX}(?:(?:layer\d\.)?attention\.{PARTS}|hidden_norm\.)')
 
 
 def present_names(names: Iterable[str]) -> Dict[str, str]:
-    """Present names by the old ones, of a backbone's, classifier's or detector's tensors that have such."""
+    """Present names by the old ones, for those tensors of a backbone or a whole model that have one."""
     names = list(names)
     if not any(map(OLD.match, names)):
         return {}

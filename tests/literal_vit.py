@@ -128,7 +128,8 @@ def forward(model, x, grid, variant, dim=16, form='joint', normalizer='sigmoid',
                     if c is None:
                         c = shared.get('context.initial', x.new_zeros(x.shape[2]))
                     contexts[b] = c = dsu(gap(patches), c, unit, form, normalizer, first)
-                    d = dict(output=sigma, context=lambda c: c)[refresh_by](dsu(gap(o), c, unit, form, normalizer))
+                    d = dsu(gap(o), c, unit, form, normalizer)
+                    d = sigma(d) if refresh_by == 'output' else d
                     excited = depthwise(o, shared['excite.weight']) if 'excite.weight' in shared else 0
                     o = o * d[:, None, None] + excited
                 o = light(patches, o, p, dim)

@@ -22,8 +22,9 @@ BACKBONES = {
 
 
 def name_of_0_1(name):
-    name = name.replace('.context.unit.', '.context_unit.').replace('.context.initial', '.initial_context')
-    name = name.replace('lambda_l', 'lambda_t').replace('attention.3.output.0.', 'hidden_norm.')
+    for present, old in (('.context.unit.', '.context_unit.'), ('.context.initial', '.initial_context'),
+                         ('lambda_l', 'lambda_t'), ('attention.3.output.0.', 'hidden_norm.')):
+        name = name.replace(present, old)
     return name
 
 

@@ -110,7 +110,8 @@ def small(**kwargs):
 
 SAME_SHAPES = [
     (dict(), dict(dim_per_head=16), 'dim_per_head=16, and this backbone has dim_per_head=32'),
-    (dict(), dict(refresh_by='context'), "refresh_by='context', and this backbone has refresh_by='output'"),
+    (dict(), dict(refresh_by='context'),
+     "refresh_by='context', and this backbone has refresh_by='output'"),
     (dict(), dict(style='caffe'), "style='caffe'"),
     (dict(), dict(context_unit=dict(**UNIT, normalizer='tanh')),
      "context_unit.normalizer='tanh', and this .* context_unit.normalizer='sigmoid'"),

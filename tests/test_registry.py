@@ -1,32 +1,40 @@
 import subprocess
 import sys
 
+import vision_transformers
+from trunks import test_resnet, test_vision_transformer
+
+from mmdla.attention import ContextUnit, Interaction
+from mmdla.models import RLA
+from mmdla.registry import MODELS
+
 
 def test_a_config_needs_only_the_scope():
     """mmengine imports mmdla by itself for a type that begins with 'mmdla.'."""
     code = ('from mmengine.registry import MODELS\n'
             'model = MODELS.build(dict(type="mmdla.MRLAResNet", depth=18))\n'
-            'assert type(model).__module__.startswith("mmdla.models")')
+            'assert type(model).__module__ == "mmdla.trunks.systems"')
     subprocess.run([sys.executable, '-c', code], check=True)
 
 
-def test_a_contract_suite_covers_every_registered_backbone_and_plugin():
-    """In the default tier."""
-    from models.backbones import test_layer_attention_resnet, test_layer_attention_vit
+def classes_in(variants, **arguments):
+    """The registered classes that these networks are made of."""
+    return {type(module) for config in variants.values()
+            for module in MODELS.build({**config, **arguments}).modules()
+            if type(module) in MODELS.module_dict.values()}
 
-    from mmdla import models
-    from mmdla.registry import MODELS
-    for suite in (test_layer_attention_resnet, test_layer_attention_vit):
+
+def registered(base=object):
+    return {cls for cls in MODELS.module_dict.values() if issubclass(cls, base)}
+
+
+def test_the_contract_suites_cover_everything_registered():
+    """In the default tier."""
+    for suite in (test_resnet, test_vision_transformer):
         for test in (suite.test_outputs_of_a_batch_are_those_of_its_samples, suite.test_autocast):
             assert 'full' not in [mark.name for mark in getattr(test, 'pytestmark', ())]
-    configs = [config for suite in (test_layer_attention_resnet, test_layer_attention_vit)
-               for config in suite.VARIANTS.values()]
-    configs += [plugin['cfg'] for config in configs for plugin in config.get('plugins', ())
-                if plugin['cfg']['type'].startswith('mmdla.')]
-    covered = {config['type'].removeprefix('mmdla.') for config in configs}
-    assert covered == set(MODELS.module_dict) - {'CIFARDataPreprocessor'}
-    for cls in (models.DLAResNet, models.MRLAResNet):
-        tested = {config.get('variant', 'light')
-                  for config in test_layer_attention_resnet.VARIANTS.values()
-                  if config['type'] == f'mmdla.{cls.__name__}'}
-        assert tested == set(cls.variants)
+    resnets = classes_in(test_resnet.VARIANTS, depth=50, base_channels=16)
+    transformers = classes_in(vision_transformers.VARIANTS, **vision_transformers.SMALL)
+    assert {cls.__name__ for cls in registered() - resnets - transformers} == {'CIFARDataPreprocessor'}
+    assert registered(Interaction) <= resnets and registered(ContextUnit) <= resnets
+    assert registered(Interaction) - transformers == {RLA}

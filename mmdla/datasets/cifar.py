@@ -26,7 +26,7 @@ class CIFAR(Dataset):
     An item is ``dict(inputs=..., labels=...)``, images (3, 32, 32) uint8 in RGB order and a label
     from 0; PyTorch's loader asks for a batch of items at once and gets (N, 3, 32, 32) and (N, ),
     without any work per image. Augmentation and normalisation are
-    :class:`mmdla.models.CIFARDataPreprocessor`'s, on the model's device.
+    :class:`mmdla.datasets.cifar_preprocessor.CIFARDataPreprocessor`'s, on the model's device.
 
     Checksums are not compared, so that a repacked copy (``tools/data/pack_cifar100.py``) is read
     like the original.

@@ -33,7 +33,8 @@ class AttentionRecorder:
         for form in self.forms.values():
             form.recorder = self.record
 
-    def record(self, form: LayerAttention, index: int, newest: Tensor, carried: Optional[Tensor]) -> None:
+    def record(self, form: LayerAttention, index: int, newest: Tensor,
+               carried: Optional[Tensor]) -> None:
         """See :meth:`mmdla.attention.Interaction.record`."""
         rows = self.rows[form]
         if carried is not None and index:

@@ -1,15 +1,9 @@
 """What the constructors of the backbones share."""
 from inspect import signature
-from typing import Callable, List, Optional, Tuple, Union
+from typing import Callable, Optional
 
 from mmdla.attention.context_unit import context_unit_class
 from mmdla.attention.interaction import interaction_class
-
-
-def split_init_cfg(init_cfg: Union[dict, list, None]) -> Tuple[List[dict], List[dict]]:
-    """The parts of an init_cfg that name a checkpoint, and the random ones."""
-    cfgs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
-    return [c for c in cfgs if 'checkpoint' in c], [c for c in cfgs if 'checkpoint' not in c]
 
 
 def defaults_of(function: Callable) -> dict:

@@ -1,5 +1,5 @@
 """mmpretrain's ResNet with layer attention in every stage and plugins in its blocks."""
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,6 @@ from mmdla.errors import UserError, choose
 from mmdla.ops import add_relu, add_relu_mean
 from mmdla.registry import MODELS
 
-from .arguments import split_init_cfg
 from .block import BasicBlock, Bottleneck
 from .plugins import plugin_arguments, plugins_of_stage
 from .trunk import Trunk
@@ -72,6 +71,7 @@ class ResNet(Trunk, host.ResNet):
         [(1, 256, 16, 16), (1, 2048, 2, 2)]
     """
 
+    widens = True
     arch_settings = {
         depth: (BasicBlock if block is host.BasicBlock else Bottleneck, num_blocks)
         for depth, (block, num_blocks) in host.ResNet.arch_settings.items()
@@ -83,7 +83,6 @@ class ResNet(Trunk, host.ResNet):
                  attention_init: str = 'scaled',
                  trunk: str = 'imagenet',
                  plugins: Optional[Sequence[dict]] = None,
-                 init_cfg: Union[dict, list, None] = None,
                  **kwargs) -> None:
         kwargs = {**choose('trunk', trunk, dict(imagenet={}, cifar=CIFAR)), **kwargs}
         self.trunk = trunk
@@ -92,10 +91,7 @@ class ResNet(Trunk, host.ResNet):
         choose('depth', depth, self.arch_settings)
         self.size = str(depth)
         self.attention_init = attention_init
-        self.pretrained, random_init = split_init_cfg(init_cfg)
-        if random_init:
-            kwargs['init_cfg'] = random_init
-        super().__init__(depth, **kwargs)
+        super().__init__(depth, **self.split_init_cfg(kwargs))
         self.add_attention(
             interaction, [(stage[-1].out_channels, len(stage)) for stage in self.stages], self.norm_cfg)
         for stage, attention in zip(self.stages, self.attention):

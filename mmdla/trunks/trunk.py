@@ -25,7 +25,19 @@ class Trunk:
         non_shape_arguments (dict): Arguments, with their defaults, that tensors of the same shapes
             can differ in.
         size (str): Depth or arch.
+        widens (bool): Whether the blocks' convolutions can read more channels than their input has.
     """
+
+    widens = False
+
+    def split_init_cfg(self, arguments: dict) -> dict:
+        """Arguments for the host's constructor; the checkpoints in init_cfg become ``pretrained``."""
+        given = arguments.get('init_cfg')
+        cfgs = [given] if isinstance(given, dict) else list(given or [])
+        self.pretrained = [cfg for cfg in cfgs if 'checkpoint' in cfg]
+        others = [cfg for cfg in cfgs if 'checkpoint' not in cfg]
+        kept = {name: value for name, value in arguments.items() if name != 'init_cfg'}
+        return {**kept, **(dict(init_cfg=others) if others else {})}
 
     def add_attention(self, interaction: Optional[dict], stages: Sequence[Tuple[int, int]],
                       norm_cfg: dict, **defaults) -> None:
@@ -40,6 +52,9 @@ class Trunk:
         self.attention = nn.ModuleList(
             build_interaction(interaction, channels, layers, norm_cfg, **defaults)
             for channels, layers in stages)
+        if not self.widens and any(attention.extra_channels for attention in self.attention):
+            raise UserError(f'{interaction["type"]} widens the first convolution of a ResNet\'s blocks, '
+                            f'and {type(self).__name__} has none: choose another interaction.')
         self.attention[-1].last_stage()
         self.non_shape_arguments = interaction_arguments(interaction, defaults)
         choose('attention_init', self.attention_init, GAMMAS)
@@ -48,6 +63,19 @@ class Trunk:
                             'forms of a ResNet end in a ReLU, through which a zero passes no gradient, '
                             'so that they would never train; choose \'scaled\' or \'one\'.')
         self._register_load_state_dict_pre_hook(self.rename_before_loading)
+
+    @staticmethod
+    def connect(attention: nn.Module, index: int, x: Tensor, o: Tensor,
+                state) -> Tuple[Tensor, object]:
+        """What follows a block with output x and shortcut o, (B, C, H, W) each: its attention.
+
+        Returns:
+            tuple: The next block's input, (B, C, H, W), and the state.
+        """
+        if attention.joins:
+            branch, state = attention.join(index, x - o, state)
+            x = o + branch
+        return attention(index, x, o, state)
 
     @property
     def can_start_plain(self) -> bool:

@@ -10,7 +10,6 @@ from mmdla.attention.interaction import interaction_class
 from mmdla.errors import UserError, choose
 from mmdla.registry import MODELS
 
-from .arguments import split_init_cfg
 from .trunk import Trunk
 
 
@@ -59,23 +58,18 @@ class VisionTransformer(Trunk, host.VisionTransformer):
                  attention_init: str = 'one',
                  norm_cfg: dict = dict(type='LN', eps=1e-6),
                  frozen_stages: int = -1,
-                 init_cfg: Union[dict, list, None] = None,
                  **kwargs) -> None:
         self.size = arch if isinstance(arch, str) else 'custom'
         if isinstance(arch, str):
             choose('arch', arch.lower(), self.arch_zoo)
         self.attention_init = attention_init
-        self.pretrained, random_init = split_init_cfg(init_cfg)
-        super().__init__(arch, norm_cfg=norm_cfg, init_cfg=random_init or None, **kwargs)
+        super().__init__(arch, norm_cfg=norm_cfg, **self.split_init_cfg(kwargs))
         if frozen_stages > self.num_layers:
             raise UserError(f'frozen_stages={frozen_stages} exceeds the {self.num_layers} blocks of '
                             'this arch: choose at most that many.')
         on_maps = {**norm_cfg, 'type': 'mmpretrain.LN2d'} if norm_cfg['type'] == 'LN' else norm_cfg
         self.add_attention(interaction, [(self.embed_dims, self.num_layers)], on_maps,
                            **interaction_class(interaction).for_tokens)
-        if self.attention[0].extra_channels:
-            raise UserError(f'{interaction["type"]} widens the convolutions of a ResNet\'s blocks, which '
-                            'a vision transformer does not have: choose another interaction.')
         self.has_attention = interaction is not None
         self.non_shape_arguments.update(
             num_heads=self.arch_settings['num_heads'], norm_cfg=dict(norm_cfg))
@@ -117,11 +111,8 @@ class VisionTransformer(Trunk, host.VisionTransformer):
         """The attention after a block, from its input and output, (B, L, C) each, and the state."""
         attention = self.attention[0]
         outside = x[:, :self.num_extra_tokens]
-        x, o = patch_map(x, grid), patch_map(before, grid)
-        if attention.joins:
-            branch, state = attention.join(index, x - o, state)
-            x = o + branch
-        x, state = attention(index, x, o, state)
+        x, state = self.connect(
+            attention, index, patch_map(x, grid), patch_map(before, grid), state)
         if self.num_extra_tokens:
             outside = attention.outside(index, outside.transpose(1, 2)[:, :, None])
             outside = outside[:, :, 0].transpose(1, 2)

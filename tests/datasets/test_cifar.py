@@ -16,8 +16,7 @@ from PIL import Image
 
 from mmdla.datasets import CIFAR
 from mmdla.errors import UserError
-from mmdla.models import CIFARDataPreprocessor
-from mmdla.models.cifar_preprocessor import random_crop_and_flip
+from mmdla.datasets.cifar_preprocessor import CIFARDataPreprocessor, random_crop_and_flip
 
 ROOT = Path(__file__).parents[2]
 spec = importlib.util.spec_from_file_location('pack', ROOT / 'tools' / 'data' / 'pack_cifar100.py')

@@ -1,0 +1,119 @@
+"""What CONTRIBUTING tells to write outside the package, tried as it stands in docs/examples."""
+import ast
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain.models import ConvNeXt
+
+from mmdla.errors import UserError
+from mmdla.models import DLAResNet, ResNet, VisionTransformer
+from mmdla.registry import MODELS
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / 'docs' / 'examples'
+SMALL = dict(depths=[2, 2, 3, 2], channels=[32, 64, 96, 128])
+
+
+@pytest.fixture(scope='module')
+def examples():
+    """The example modules; what they register is taken out again."""
+    before = dict(MODELS.module_dict)
+    for name in ('my_attention', 'my_trunk'):
+        spec = importlib.util.spec_from_file_location(name, EXAMPLES / f'{name}.py')
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    yield
+    for name in set(MODELS.module_dict) - set(before):
+        del MODELS.module_dict[name]
+
+
+def test_the_examples_are_short():
+    classes = {node.name: node.end_lineno - node.lineno + 2 for file in EXAMPLES.glob('*.py')
+               for node in ast.parse(file.read_text()).body if isinstance(node, ast.ClassDef)}
+    assert classes.keys() == {'MovingAverage', 'GRU', 'MyConvNeXt'}
+    assert classes['MovingAverage'] <= 30 and classes['GRU'] <= 15 and classes['MyConvNeXt'] <= 40
+
+
+@pytest.mark.parametrize('backbone', [
+    dict(type='mmdla.ResNet', interaction=dict(type='mmdla.MovingAverage')),
+    dict(type='mmdla.DLAResNet', context_unit=dict(type='mmdla.GRU')),
+], ids=['form', 'context unit'])
+def test_a_detector_trains_with_a_class_of_the_users(backbone, mini_root, tmp_path):
+    config = Config.fromfile('configs/mini/faster_rcnn_mrla_l18_mini.py')
+    base = config.model.backbone
+    config.model.backbone = dict(
+        {**backbone, **{name: value for name, value in base.items() if name != 'type'}})
+    config.custom_imports = dict(imports=['mmdla', 'my_attention'])
+    config.merge_from_dict({
+        'train_cfg.max_epochs': 1, 'train_dataloader.dataset.indices': 4,
+        'val_dataloader.dataset.indices': 2, 'default_hooks.logger.interval': 1})
+    config.dump(tmp_path / 'config.py')
+    env = {**os.environ, 'MINI_ROOT': str(mini_root), 'OMP_NUM_THREADS': '1',
+           'PYTHONPATH': os.pathsep.join([str(ROOT), str(EXAMPLES)])}
+    done = subprocess.run(
+        [sys.executable, 'tools/train.py', tmp_path / 'config.py', '--work-dir', tmp_path], env=env,
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout
+    lines = next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    losses = [line['loss'] for line in map(json.loads, lines) if 'loss' in line]
+    assert losses and all(0 < loss < 20 for loss in losses)
+    tensors = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['state_dict']
+    marks = ('attention.0.logit', 'attention.0.context.unit.cell.weight_ih')
+    assert any(f'backbone.{mark}' in tensors for mark in marks)
+
+
+@pytest.mark.usefixtures('examples')
+@pytest.mark.parametrize('build', [
+    lambda: ResNet(18, interaction=dict(type='mmdla.MovingAverage')),
+    lambda: DLAResNet(18, context_unit=dict(type='GRU')),
+    lambda: DLAResNet(18, 'base', context_unit=dict(type='mmdla.GRU')),
+    lambda: VisionTransformer('deit-tiny', interaction=dict(type='mmdla.MovingAverage')),
+    lambda: MODELS.build(dict(type='mmdla.MyConvNeXt', arch=SMALL, out_indices=(0, 3),
+                              gap_before_final_norm=False, interaction=dict(type='mmdla.DLABase'))),
+], ids=['form', 'unit', 'unit of the base form', 'vision transformer', 'trunk'])
+def test_any_backbone_takes_them(build):
+    model = build()
+    sum(out.square().sum() for out in model(torch.randn(2, 3, 64, 64))).backward()
+    unused = [name for name, p in model.named_parameters() if p.grad is None]
+    assert unused == []
+    x = torch.randn(3, 3, 64, 64).double()
+    model = model.double()
+    model.eval()
+    for whole, *parts in zip(model(x), *(model(sample[None]) for sample in x)):
+        torch.testing.assert_close(whole, torch.cat(parts), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.usefixtures('examples')
+@pytest.mark.parametrize('form', ['MRLALight', 'DLALight'])
+def test_a_trunk_of_ones_own_starts_as_the_hosts(form, tmp_path):
+    options = dict(arch=SMALL, out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
+    host = ConvNeXt(**options)
+    torch.save(host.state_dict(), tmp_path / 'host.pth')
+    model = MODELS.build(dict(
+        type='mmdla.MyConvNeXt', **options, interaction=dict(type=f'mmdla.{form}'),
+        attention_init='zero',
+        init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'host.pth'))))
+    model.init_weights()
+    x = torch.randn(2, 3, 64, 64)
+    for ours, theirs in zip(model(x), host(x)):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize('build, words', [
+    (lambda: ResNet(18, interaction=dict(type='mmdla.Nothing')), 'type of interaction must be one of'),
+    (lambda: ResNet(18, interaction=dict(type='mmdla.DSU')), 'type of interaction must be one of'),
+    (lambda: ResNet(18, interaction='mmdla.DLALight'), 'interaction is a dict with type'),
+    (lambda: ResNet(18, interaction=dict(type='mmdla.MRLALight', heads=2)), 'MRLALight does not take'),
+    (lambda: DLAResNet(18, context_unit=dict(type='mmdla.DLALight')), 'type of context_unit must'),
+    (lambda: VisionTransformer('deit-tiny', interaction=dict(type='mmdla.RLA')), 'widens the first'),
+])
+def test_wrong_names_and_arguments_get_one_sentence(build, words):
+    with pytest.raises(UserError, match=words) as error:
+        build()
+    assert '\n' not in str(error.value)
