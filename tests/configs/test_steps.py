@@ -17,7 +17,7 @@ def steps(names, twins):
         pytest.param(name, marks=pytest.mark.full if re.search(twins, name) else ()) for name in names])
 
 
-@steps([n for n in DETECTION if '101' not in n], r'mask_rcnn_(?!dla_l50_1x)\w+_coco')
+@steps([n for n in DETECTION if '101' not in n], r'mask_rcnn_(?!dla_l50_1x)[\w-]+_coco')
 def test_step_of_every_detector(name):
     """Every parameter that requires a gradient gets one."""
     from mmdet.testing import demo_mm_inputs
@@ -37,7 +37,7 @@ def test_step_of_every_detector(name):
 
 
 @steps([n for n in CLASSIFICATION if not any(s in n for s in ('56', '101', 'small_', 'base_'))],
-       r'cifar10\.py|cifar/.*110_')
+       r'cifar10\.py|cifar/.*110_|_split-r20_')
 def test_step_of_every_classifier(name):
     """One size of each family; every parameter gets a gradient."""
     from mmpretrain.structures import DataSample
