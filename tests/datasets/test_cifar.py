@@ -15,8 +15,8 @@ from mmpretrain.apis import ImageClassificationInferencer
 from PIL import Image
 
 from mmdla.datasets import CIFAR
-from mmdla.errors import UserError
 from mmdla.datasets.cifar_preprocessor import CIFARDataPreprocessor, random_crop_and_flip
+from mmdla.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 spec = importlib.util.spec_from_file_location('pack', ROOT / 'tools' / 'data' / 'pack_cifar100.py')
