@@ -103,8 +103,8 @@ FAULTS = [
           'return channels // reduction', 'return -(-channels // reduction)',
           ('tests/configs/test_counts.py', 'backbone_parameters')),
     Fault('initial context not used', f'{LAYERS}/interaction.py',
-          'self.context_unit.start(y, self.initial_context)',
-          'self.context_unit.start(y)', DLA_BASE),
+          'self.context_unit.initial_state(y, self.initial_context)',
+          'self.context_unit.initial_state(y)', DLA_BASE),
 
     # ------------------------------------------------------------------ DLA and LII
     Fault('context of sample 0 for the whole batch, light form', f'{LAYERS}/interaction.py',

@@ -19,7 +19,7 @@ class MyConvNeXt(Trunk, convnext.ConvNeXt):
         outs, state = [], None
         for i, blocks in enumerate(self.stages):
             x = self.downsample_layers[i](x)
-            state = self.attention[i].start(x, state)
+            state = self.attention[i].initial_state(x, state)
             for index, block in enumerate(blocks):
                 x, state = self.connect(self.attention[i], index, block(x), x, state)
             if i in self.out_indices:

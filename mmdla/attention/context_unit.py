@@ -17,7 +17,7 @@ State = Union[Tensor, Tuple[Tensor, ...]]
 class ContextUnit(nn.Module):
     """A recurrent cell on channel means; a subclass needs ``forward`` and a place in MODELS.
 
-    Its state is the context c, unless ``start``, ``output`` and ``context`` say otherwise.
+    Its state is the context c, unless ``initial_state``, ``output`` and ``context`` say otherwise.
 
     Args:
         channels (int): C.
@@ -40,7 +40,7 @@ class ContextUnit(nn.Module):
         """
         raise NotImplementedError
 
-    def start(self, c: Tensor) -> State:
+    def initial_state(self, c: Tensor) -> State:
         """State ahead of the first layer with a learned initial context c, (B, C)."""
         return c
 
@@ -91,18 +91,19 @@ class DSU(ContextUnit):
             self.from_context = perceptron(channels, reduction, 3)
 
     def forward(self, y: Tensor, c: Optional[Tensor] = None) -> Tensor:
-        first, c = c is None, torch.zeros_like(y) if c is None else c
+        first = c is None
+        c = torch.zeros_like(y) if first else c
         h = self.normalizer(c)
         if self.joint:
             s = torch.relu(self.squeeze(torch.cat([h.expand_as(y), y], -1)))  # DLA Eq. 7
             pre = self.expand(s)
         else:
             pre = self.from_input(y) + self.from_context(torch.zeros_like(y) if first else h)
-        if dsu_is_fast(pre, c):  # the lines below in one operation
+        if dsu_is_fast(pre, c):  # fused: the rest of this method
             return dsu_update(pre, c)
-        i, f, new = pre.chunk(3, -1)
-        i, f, new = i.sigmoid(), f.sigmoid(), new.tanh()  # DLA Eq. 8
-        return f * c + i * new  # DLA Eq. 9
+        i, f, c_new = pre.chunk(3, -1)
+        i, f, c_new = i.sigmoid(), f.sigmoid(), c_new.tanh()  # DLA Eq. 8
+        return f * c + i * c_new  # DLA Eq. 9
 
     def output(self, c: Tensor) -> Tensor:
         return c.sigmoid()
@@ -146,12 +147,12 @@ class LSTM(ContextUnit):
         return nn.Linear(self.channels, 4 * self.channels)
 
     def forward(self, y: Tensor, state: Optional[Tuple[Tensor, Tensor]] = None) -> Tuple[Tensor, Tensor]:
-        h, c = self.start(torch.zeros_like(y)) if state is None else state
+        h, c = self.initial_state(torch.zeros_like(y)) if state is None else state
         i, f, g, o = (self.from_input(y) + self.from_context(h)).chunk(4, -1)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
         return o.sigmoid() * self.cell_activation(c), c
 
-    def start(self, c: Tensor) -> Tuple[Tensor, Tensor]:
+    def initial_state(self, c: Tensor) -> Tuple[Tensor, Tensor]:
         return torch.zeros_like(c), c
 
     def output(self, state: Tuple[Tensor, Tensor]) -> Tensor:

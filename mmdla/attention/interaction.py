@@ -1,4 +1,4 @@
-"""What a trunk asks of whatever connects its layers."""
+"""Base class of the modules that connect the layers of a stage."""
 from typing import Callable, Optional, Tuple
 
 from torch import Tensor, nn
@@ -17,9 +17,8 @@ class Interaction(nn.Module):
     trunk builds one instance for each stage, with the arguments below and those of its config. The
     state belongs to one forward pass.
 
-    A ``ModuleList`` with one entry for each layer belongs to the layers one by one, where stages of
-    a vision transformer are frozen or learning rates decay from layer to layer; all other
-    parameters belong to the stage.
+    Where blocks are frozen or learning rates decay from layer to layer, the entries of a
+    ``ModuleList`` with one for each layer go with their layers, all other parameters with the stage.
 
     Args:
         channels (int): C of the stage.
@@ -27,16 +26,17 @@ class Interaction(nn.Module):
         norm_cfg (dict): Norm of the trunk, on maps.
 
     Attributes:
-        num_means (int): How many channel means ``forward`` takes: 0, 1 (of x) or 2 (of o too). A
-            trunk may leave them out; one that sums and averages in one pass gives them.
+        num_means (int): How many channel means ``forward`` takes: 0, 1 (of x) or 2 (of x and o).
+            They are optional; a trunk that computes them along with its sum passes them.
         joins (bool): Whether ``join`` is to be called.
-        extra_channels (int): Channels of ``block_input`` beside those of x.
-        extra_outputs (int): Channels of ``finish`` beside those of x.
+        extra_channels (int): Channels that ``block_input`` adds to those of x.
+        extra_outputs (int): Channels that ``finish`` adds to those of x.
         zero_start (bool): Whether ``attention_init='zero'`` starts as the plain trunk and trains.
-        ignored (tuple[str]): Prefixes of tensors that a checkpoint may have beyond these.
+        ignored_keys (tuple[str]): Prefixes of tensors that a checkpoint may have beyond these.
         default_unit (str): Type of a context unit whose config has none.
         for_tokens (dict): Arguments that replace defaults on a vision transformer.
-        recorder (callable, optional): Is told the attention of each layer, see :meth:`record`.
+        recorder (callable, optional): Called with the attention weights of each layer, see
+            :meth:`record`.
     """
 
     num_means = 0
@@ -44,7 +44,7 @@ class Interaction(nn.Module):
     extra_channels = 0
     extra_outputs = 0
     zero_start = False
-    ignored: Tuple[str, ...] = ()
+    ignored_keys: Tuple[str, ...] = ()
     default_unit = 'DSU'
     for_tokens: dict = {}
     recorder: Optional[Callable] = None
@@ -54,7 +54,7 @@ class Interaction(nn.Module):
         self.channels = channels
         self.num_layers = num_layers
 
-    def start(self, x: Tensor, state):
+    def initial_state(self, x: Tensor, state):
         """State ahead of the stage's first layer.
 
         Args:
@@ -77,7 +77,7 @@ class Interaction(nn.Module):
             index (int): Layer in the stage, from 0.
             x (Tensor): x_l, the output of the block, (B, C, H, W).
             o (Tensor): The block's shortcut, (B, C, H, W).
-            state: What the call for the layer before, or ``start``, returned.
+            state: What the call for the layer before, or ``initial_state``, returned.
             *means (Tensor): Channel means of x and o, (B, C) each; see ``num_means``.
 
         Returns:
@@ -85,8 +85,8 @@ class Interaction(nn.Module):
         """
         return x, state
 
-    def outside(self, index: int, x: Tensor) -> Tensor:
-        """What becomes of tokens outside the map, such as a class token: (B, C, 1, L), the same."""
+    def extra_tokens(self, index: int, x: Tensor) -> Tensor:
+        """Update L tokens that are not in the map, such as a class token: (B, C, 1, L) to the same."""
         return x
 
     def finish(self, x: Tensor, state) -> Tensor:
@@ -103,7 +103,7 @@ class Interaction(nn.Module):
         """Fold norms for inference, in place."""
 
     def record(self, index: int, newest: Tensor, carried: Optional[Tensor] = None) -> None:
-        """Tell the recorder, if there is one, what the values v_1 ... v_l weigh in o_l.
+        """Hand the weights of v_1 ... v_l in o_l to the recorder, if there is one.
 
         Args:
             index (int): Layer l - 1.

@@ -19,7 +19,10 @@ class LayerAttention(Interaction):
 
     On a vision transformer (MRLA, section on vision transformers) the norms come first:
     ``x_l <- x_l + o_l``, with o_l of LN(x_l) and LN'(o_{l-1}), a GELU on the values of the light
-    forms, and no DropPath. A class token, outside the map, gets its LN added.
+    forms, and no DropPath. For a class token ``x <- x + LN(x)``.
+
+    The forms compute o_l in plain PyTorch, unless a fused operation takes the maps: that replaces the
+    rest of ``forward``. With ``mmdla.ops.use('reference')`` the plain lines always run.
 
     Args:
         channels, num_layers, norm_cfg: See :class:`Interaction`.
@@ -39,6 +42,8 @@ class LayerAttention(Interaction):
         super().__init__(channels, num_layers, norm_cfg)
         self.dim_per_head = dim_per_head
         self.pre_norm = pre_norm
+        if pre_norm:  # queries and keys are of the norms' means, which no trunk has
+            self.num_means = 0
         self.layers = nn.ModuleList(self.make_qkv() for _ in range(num_layers))
         self.norms = nn.ModuleList(
             build_norm_layer(norm_cfg, channels)[1] for _ in range(num_layers))
@@ -47,15 +52,15 @@ class LayerAttention(Interaction):
     def make_qkv(self) -> LayerQKV:
         return LayerQKV(self.channels, self.dim_per_head)
 
-    def normed(self, index: int, x: Tensor, o: Tensor) -> Tuple[Tensor, Tensor]:
-        """What o_l is computed from: x and o, or their norms on a vision transformer."""
+    def norm_inputs(self, index: int, x: Tensor, o: Tensor) -> Tuple[Tensor, Tensor]:
+        """What o_l is computed from: x_l and o_{l-1}, or with ``pre_norm`` their norms."""
         return (self.norms[index](x), o) if self.pre_norm else (x, o)
 
-    def added(self, index: int, o: Tensor) -> Tensor:
-        """What o_l (B, C, H, W) adds to x_l."""
+    def attention_branch(self, index: int, o: Tensor) -> Tensor:
+        """What is added to x_l, from o_l (B, C, H, W): DropPath(norm(o_l)), or with ``pre_norm`` o_l."""
         return o if self.pre_norm else self.drop_path(self.norms[index](o))
 
-    def outside(self, index: int, x: Tensor) -> Tensor:
+    def extra_tokens(self, index: int, x: Tensor) -> Tensor:
         return x + self.norms[index](x) if self.pre_norm else x
 
     def init_gammas(self, attention_init: str) -> None:
@@ -81,9 +86,9 @@ class LayerAttention(Interaction):
 
 
 class LightLayerAttention(LayerAttention):
-    """The light forms: o_{l-1} is the block's own shortcut.
+    """The light forms. Their o_{l-1} is the block's own shortcut.
 
-    The block before has already added its o to its output.
+    For the block before has already added its o to its output, and that is this block's input.
     """
 
     zero_start = True
@@ -100,7 +105,7 @@ class LightLayerAttention(LayerAttention):
     def make_qkv(self) -> LightLayerQKV:
         return LightLayerQKV(self.channels, self.dim_per_head)
 
-    def normed(self, index: int, x: Tensor, o: Tensor) -> Tuple[Tensor, Tensor]:
+    def norm_inputs(self, index: int, x: Tensor, o: Tensor) -> Tuple[Tensor, Tensor]:
         if not self.pre_norm:
             return x, o
         return self.norms[index](x), self.shortcut_norms[index](o)

@@ -52,7 +52,7 @@ class LightLayerQKV(LayerQKV):
     def score(self, y: Tensor) -> Tensor:
         """``sigmoid(s_ll)``, ``s_ll = <q_l, k_l> / sqrt(D)`` for each head, repeated over its channels.
 
-        With its one key the printed softmax would be constant 1; as the authors do, a sigmoid takes
+        Over one key the paper's softmax would be constant 1; as in the authors' code, a sigmoid takes
         its place.
 
         Args:

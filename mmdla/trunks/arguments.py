@@ -13,7 +13,7 @@ def defaults_of(function: Callable) -> dict:
 
 
 def interaction_arguments(config: Optional[dict], defaults: dict) -> dict:
-    """Arguments of an interaction that its tensors' shapes do not tell, with their defaults.
+    """Arguments of an interaction that do not affect its tensors' shapes, with their defaults.
 
     Those of its context unit are called ``context_unit.x``.
     """

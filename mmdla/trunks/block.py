@@ -1,4 +1,4 @@
-"""mmpretrain's ResNet blocks with their residual branch and shortcut apart, and with plugins."""
+"""mmpretrain's ResNet blocks, which return residual branch and shortcut, and take plugins."""
 from typing import Iterator, Optional, Tuple
 
 import torch.nn.functional as F
@@ -50,7 +50,7 @@ class Block:
         self.plugins[position].append(name)
 
     def plugin_layers(self, *positions: str) -> Iterator[nn.Module]:
-        """Those at these positions, in order; a replaced convolution is none of them."""
+        """Plugins at these positions, in order; without those that replace a convolution."""
         return (getattr(self, name) for position in positions for name in self.plugins[position])
 
     def branches(self, x: Tensor, read: Tensor) -> Tuple[Tensor, Tensor]:

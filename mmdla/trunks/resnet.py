@@ -40,7 +40,7 @@ class ResNet(Trunk, host.ResNet):
 
     ``forward`` takes images (B, 3, H, W) and returns a tuple of the outputs of the stages in
     ``out_indices``, each (B, C_i, H_i, W_i). Parameter names of the trunk are torchvision's. The stages
-    ``layer1`` ... hold the blocks alone, as in the host: their own ``forward`` is the plain trunk's.
+    ``layer1`` ... hold the blocks alone: ``model.layer1(x)`` leaves the attention out.
 
     Args:
         depth (int): 18, 34, 50, 101 or 152; on the CIFAR trunk any 9n + 2, such as 20, 56, 110.
@@ -99,18 +99,18 @@ class ResNet(Trunk, host.ResNet):
                 block.widen_input(attention.extra_channels)
         self.feat_dim += self.attention[-1].extra_outputs
         if self.attention[-1].extra_outputs and max(self.out_indices) + 1 < self.num_stages:
-            raise UserError('hidden_output=True is of the last stage: have it in out_indices.')
+            raise UserError('hidden_output=True requires the last stage in out_indices.')
         self.plugins = plugins or ()
         added = [self.add_plugins(index, stage) for index, stage in enumerate(self.stages)]
         self.non_shape_arguments.update(style=self.style, **(dict(plugins=added) if plugins else {}))
         self.freeze_attention()
-        super()._freeze_stages()  # plugins too
+        self._freeze_stages()  # again: the plugins came after the host's call
 
     def _make_stem_layer(self, in_channels: int, stem_channels: int) -> None:
         super()._make_stem_layer(in_channels, stem_channels)
         if self.trunk == 'cifar':
             if self.deep_stem:
-                raise UserError('deep_stem=True is of trunk=\'imagenet\': leave it out.')
+                raise UserError('deep_stem=True is only supported with trunk=\'imagenet\'.')
             self.conv1 = build_conv_layer(
                 self.conv_cfg, in_channels, stem_channels, 3, padding=1, bias=False)
             self.maxpool = nn.Identity()
@@ -143,7 +143,7 @@ class ResNet(Trunk, host.ResNet):
     def scan(self, stage: int, x: Tensor, state=None) -> Tuple[Tensor, object]:
         """Output and last state of a stage from its input and the state of the stage before."""
         attention = self.attention[stage]
-        state = attention.start(x, state)
+        state = attention.initial_state(x, state)
         for index, block in enumerate(self.stages[stage]):
             if self.with_cp and x.requires_grad:
                 x, state = cp.checkpoint(
@@ -169,9 +169,9 @@ class ResNet(Trunk, host.ResNet):
         return block.after(x), state
 
     @property
-    def unbuilt(self) -> Tuple[str, ...]:
+    def ignored_prefixes(self) -> Tuple[str, ...]:
         stages = range(self.num_stages, 4)
-        return (*super().unbuilt, *(f'layer{i + 1}.' for i in stages),
+        return (*super().ignored_prefixes, *(f'layer{i + 1}.' for i in stages),
                 *(f'attention.{i}.' for i in stages))
 
     def plugin_layers(self, *positions: str) -> Dict[str, nn.Module]:
@@ -180,7 +180,7 @@ class ResNet(Trunk, host.ResNet):
                 for position in positions or block.plugins for name in block.plugins[position]}
 
     @torch.no_grad()
-    def neutral_plugins(self) -> List[str]:
+    def identity_plugins(self) -> List[str]:
         names = []
         for name, layer in self.plugin_layers('after_branch', 'after_block').items():
             channels = self.get_submodule(name.rpartition('.')[0]).out_channels
@@ -193,7 +193,7 @@ class ResNet(Trunk, host.ResNet):
         return names
 
     def freeze_attention(self) -> None:
-        """Of the frozen stages, whose blocks the host freezes."""
+        """Freeze the attention of the stages whose blocks the host freezes."""
         for attention in self.attention[:max(self.frozen_stages, 0)]:
             attention.eval().requires_grad_(False)
 

@@ -1,4 +1,4 @@
-"""What every backbone of this package has and answers."""
+"""Mixin that all backbones of this package share."""
 from copy import deepcopy
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -22,8 +22,8 @@ class Trunk:
         attention (nn.ModuleList): One :class:`mmdla.attention.Interaction` for each stage.
         pretrained (list[dict]): Parts of init_cfg that name a checkpoint; see
             :func:`mmdla.pretrained.load_backbone`.
-        non_shape_arguments (dict): Arguments, with their defaults, that tensors of the same shapes
-            can differ in.
+        non_shape_arguments (dict): Arguments, with their defaults, that do not affect the tensors'
+            shapes, so that a state_dict cannot tell them.
         size (str): Depth or arch.
         widens (bool): Whether the blocks' convolutions can read more channels than their input has.
     """
@@ -59,9 +59,10 @@ class Trunk:
         self.non_shape_arguments = interaction_arguments(interaction, defaults)
         choose('attention_init', self.attention_init, GAMMAS)
         if interaction and self.attention_init == 'zero' and not self.can_start_plain:
-            raise UserError('attention_init=\'zero\' is of the light forms, MRLA-L and DLA-L: the base '
-                            'forms of a ResNet end in a ReLU, through which a zero passes no gradient, '
-                            'so that they would never train; choose \'scaled\' or \'one\'.')
+            raise UserError('attention_init=\'zero\' is only supported with the light forms, MRLA-L and '
+                            'DLA-L (the base forms of a ResNet end in a ReLU, through which a zero '
+                            'passes no gradient, and others have no gammas): choose \'scaled\' or '
+                            '\'one\'.')
         self._register_load_state_dict_pre_hook(self.rename_before_loading)
 
     @staticmethod
@@ -87,16 +88,16 @@ class Trunk:
         return self.attention_init == 'zero'
 
     @property
-    def unbuilt(self) -> Tuple[str, ...]:
-        """Prefixes of tensors that a checkpoint may have and this backbone has no place for."""
+    def ignored_prefixes(self) -> Tuple[str, ...]:
+        """Prefixes of a checkpoint's tensors that are left out: stages or parts not built here."""
         return tuple(f'attention.{index}.{prefix}' for index, attention in enumerate(self.attention)
-                     for prefix in attention.ignored)
+                     for prefix in attention.ignored_keys)
 
     def plugin_layers(self, *positions: str) -> Dict[str, nn.Module]:
         """Plugins at these positions, by default all, by the names of their modules."""
         return {}
 
-    def neutral_plugins(self) -> List[str]:
+    def identity_plugins(self) -> List[str]:
         """Names of the plugins that leave their input as it is, as GC, NL and A2 do at the start."""
         return []
 
@@ -121,7 +122,7 @@ class Trunk:
         state_dict.update({prefix + name: value for name, value in own.items()})
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
-        """As in mmpretrain; an attention layer counts as its block, what a stage shares as the first."""
+        """As in mmpretrain; attention counts as its block, what a stage shares as the first block."""
         mark = f'{prefix}attention.'
         if param_name.startswith(mark):
             stage, _, name = param_name.removeprefix(mark).partition('.')

@@ -94,7 +94,7 @@ class VisionTransformer(Trunk, host.VisionTransformer):
         x = x + self.resize_pos_embed(self.pos_embed, self.patch_resolution, grid,
                                       self.interpolate_mode, self.num_extra_tokens)
         x = self.pre_norm(self.drop_after_pos(x))
-        state, outs = self.attention[0].start(patch_map(x, grid), None), []
+        state, outs = self.attention[0].initial_state(patch_map(x, grid), None), []
         for index, block in enumerate(self.layers):
             if self.has_attention:
                 x, state = self.step(index, x, block(x), state, grid)
@@ -114,7 +114,7 @@ class VisionTransformer(Trunk, host.VisionTransformer):
         x, state = self.connect(
             attention, index, patch_map(x, grid), patch_map(before, grid), state)
         if self.num_extra_tokens:
-            outside = attention.outside(index, outside.transpose(1, 2)[:, :, None])
+            outside = attention.extra_tokens(index, outside.transpose(1, 2)[:, :, None])
             outside = outside[:, :, 0].transpose(1, 2)
         return torch.cat([outside, x.flatten(2).transpose(1, 2)], 1), state
 

@@ -62,7 +62,7 @@ def extract(source: str) -> dict:
         config['interaction'] = without(config['interaction'], OF_THE_TASK_IN_INTERACTION)
     backbone = build_trained(config, source)
     tensors = {name: value for name, value in tensors.items()
-               if not name.startswith(backbone.unbuilt)}
+               if not name.startswith(backbone.ignored_prefixes)}
     problems = mismatches(backbone.state_dict(), tensors)
     if problems:
         raise UserError(f'checkpoint {source} does not fill the backbone of its own config, tensors '
