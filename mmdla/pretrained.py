@@ -102,7 +102,8 @@ def build_trained(config: dict, filename: str) -> nn.Module:
     except Exception as error:
         reason = f'{type(error).__name__}: {error}'.splitlines()[0]
         raise UserError(f'checkpoint {filename} is of a backbone that cannot be built here ({reason}): '
-                        'use the version of mmdla that it was trained with.') from error
+                        'use the version of mmdla that it was trained with, and import the modules that '
+                        'register what it has besides.') from error
 
 
 def shorten(names: List[str], most: int = 5) -> str:
@@ -225,7 +226,7 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
                     'backbone to start from it'
                     if backbone.can_start_plain and not backbone.starts_plain else
                     'it is of the plain network, without the attention of this backbone')
-        raise UserError(f'checkpoint {filename} does not fit {type(backbone).__name__}-{backbone.size}, '
+        raise UserError(f'checkpoint {filename} does not fit {backbone.title}, '
                         f'tensors {"; ".join(problems)}: {hint}.')
     if prefix in ('', 'backbone.'):
         check_arguments(backbone, trained_config(checkpoint), filename)

@@ -4,12 +4,12 @@ from typing import Optional, Tuple, Union
 import torch
 from torch import Tensor, nn
 
-from mmdla.errors import choose
+from mmdla.errors import UserError, choose
 from mmdla.gates.bottleneck import bottleneck
 from mmdla.ops import dsu_is_fast, dsu_update
 from mmdla.registry import MODELS
 
-from .interaction import construct, registered
+from .interaction import check_config, construct, registered
 
 State = Union[Tensor, Tuple[Tensor, ...]]
 
@@ -17,11 +17,18 @@ State = Union[Tensor, Tuple[Tensor, ...]]
 class ContextUnit(nn.Module):
     """A recurrent cell on channel means; a subclass needs ``forward`` and a place in MODELS.
 
-    Its state is the context c, unless ``initial_state``, ``output`` and ``context`` say otherwise.
+    The state is the context c. A unit with another state, such as a tuple, overrides ``initial_state``,
+    ``output`` and ``context`` too.
 
     Args:
         channels (int): C.
+
+    Attributes:
+        not_compared (tuple[str]): Arguments in which a network may differ from the one that its
+            checkpoint was trained in.
     """
+
+    not_compared: Tuple[str, ...] = ('reduction', )
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -32,8 +39,7 @@ class ContextUnit(nn.Module):
         Args:
             y (Tensor): Channel means, (..., C).
             state (Tensor | tuple[Tensor], optional): Of the layer before, each tensor broadcastable
-                to (..., C), so that one call serves all layers that a context refreshes; None ahead
-                of the first layer.
+                to (..., C), so that one call refreshes all earlier layers; None in the first layer.
 
         Returns:
             Tensor | tuple[Tensor]: The new state, each (..., C).
@@ -195,6 +201,7 @@ def perceptron(channels: int, reduction: int, num_outputs: int) -> nn.Sequential
 
 def context_unit_class(config: Optional[dict], default: str) -> type:
     """Class of the context unit of a config ``dict(type=..., ...)`` or, without type, the default."""
+    check_config('context_unit', config, 'dict(type=\'mmdla.DSU\', reduction=20)')
     return registered('the type of context_unit', ContextUnit, (config or {}).get('type', default))
 
 
@@ -210,5 +217,7 @@ def build_context_unit(config: Optional[dict], channels: int, default: str) -> C
         UserError: For an unknown type or an argument that the unit does not have.
     """
     cls = context_unit_class(config, default)
+    if 'gates' in (config or {}):
+        raise UserError('context_unit has no argument gates: it is now form=\'joint\' or \'split\'.')
     arguments = {name: value for name, value in (config or {}).items() if name != 'type'}
     return construct('context unit', cls, channels, **arguments)

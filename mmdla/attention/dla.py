@@ -64,7 +64,7 @@ class Context(nn.Module):
 
 @MODELS.register_module()
 class DLALight(LightLayerAttention):
-    """DLA-L: MRLA-L whose ``o_{l-1}`` a context refreshes first.
+    """DLA-L: MRLA-L with ``o_{l-1}`` refreshed by a context.
 
     ``o_{l-1} <- o_{l-1} * d + E(o_{l-1})`` with ``d = Dyn(GAP(o_{l-1}), c_l)``. The state c is Dyn's;
     y and z are the channel means of x_l and o_{l-1}.
@@ -115,14 +115,14 @@ class DLALight(LightLayerAttention):
             return light_attention(x, o, layer.value.weight, score, layer.lambda_l, d, e, norm,
                                    self.drop_path), c
         e = 0 if self.excite is None else self.excite(o)
-        o = scale(o, d) + e  # refresh of o_{l-1}, as in DLA Eq. 6, and the released code's E
+        o = scale(o, d) + e  # refresh of o_{l-1}, and the released code's E
         o = scale(o, layer.lambda_l) + scale(self.value_act(layer.value(u)), score)
         return x + self.attention_branch(index, o), c
 
 
 @MODELS.register_module()
 class DLABase(BaseLayerAttention):
-    """DLA-B: MRLA-B over layers that a context refreshes first.
+    """DLA-B: MRLA-B over earlier layers refreshed by a context.
 
     :meth:`definition` is the form in the paper, which rewrites all earlier maps at every layer. A
     factor of each channel commutes with GAP and the depthwise convolution of v_t, so that

@@ -8,6 +8,7 @@ from mmengine.model import constant_init
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmdla.errors import UserError
 from mmdla.ops import FoldedNorm
 
 from .interaction import GAMMAS, Interaction
@@ -30,16 +31,19 @@ class LayerAttention(Interaction):
         drop_path_rate (float): Stochastic depth of the attention branch.
         pre_norm (bool): Whether the norms come first.
 
-    Attributes:
-        softmax (bool): Whether the weights of the values are softmax scores.
+    Raises:
+        UserError: For a ``drop_path_rate`` with ``pre_norm``.
     """
 
     num_means = 1
-    softmax = False
+    records = True
 
     def __init__(self, channels: int, num_layers: int, norm_cfg: dict, dim_per_head: int,
                  drop_path_rate: float, pre_norm: bool) -> None:
         super().__init__(channels, num_layers, norm_cfg)
+        if pre_norm and drop_path_rate:
+            raise UserError('drop_path_rate is not supported with pre_norm=True, the form of vision '
+                            'transformers, which has no DropPath on this branch: leave it out.')
         self.dim_per_head = dim_per_head
         self.pre_norm = pre_norm
         if pre_norm:  # queries and keys are of the norms' means, which no trunk has
@@ -63,7 +67,7 @@ class LayerAttention(Interaction):
     def extra_tokens(self, index: int, x: Tensor) -> Tensor:
         return x + self.norms[index](x) if self.pre_norm else x
 
-    def init_gammas(self, attention_init: str) -> None:
+    def init_weights(self, attention_init: str) -> None:
         for norm in self.gammas():
             constant_init(norm, GAMMAS[attention_init](self.num_layers))
 
@@ -77,7 +81,7 @@ class LayerAttention(Interaction):
                 self.norms[index] = FoldedNorm(norm).eval()
 
     def norm_scale(self, index: int) -> Tensor:
-        """What the norm of a layer multiplies each channel of o_l by in eval mode, (C, ) or (1, )."""
+        """What the norm of a layer multiplies each channel of o_l by in eval mode."""
         norm = self.norms[index]
         if not isinstance(norm, _BatchNorm):
             return torch.ones(1)
@@ -88,7 +92,7 @@ class LayerAttention(Interaction):
 class LightLayerAttention(LayerAttention):
     """The light forms. Their o_{l-1} is the block's own shortcut.
 
-    For the block before has already added its o to its output, and that is this block's input.
+    The block before has already added its o to its output, which is this block's input.
     """
 
     zero_start = True

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmdla.errors import UserError
 from mmdla.ops import (
     base_attention,
     base_is_fast,
@@ -66,6 +67,8 @@ class BaseLayerAttention(LayerAttention):
     def __init__(self, channels: int, num_layers: int, norm_cfg: dict, dim_per_head: int,
                  drop_path_rate: float, pre_norm: bool, group: Optional[int]) -> None:
         super().__init__(channels, num_layers, norm_cfg, dim_per_head, drop_path_rate, pre_norm)
+        if group is not None and group < 1:
+            raise UserError(f'group must be 1 or more layers; got {group}.')
         self.group = group or num_layers
         self.zero_start = pre_norm  # a zero passes no gradient through a ReLU
 

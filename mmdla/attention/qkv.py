@@ -45,7 +45,7 @@ class LayerQKV(nn.Module):
 class LightLayerQKV(LayerQKV):
     """With lambda_l, (C, ), which starts as N(0, 1)."""
 
-    def __init__(self, channels: int, dim_per_head: int = 32) -> None:
+    def __init__(self, channels: int, dim_per_head: int) -> None:
         super().__init__(channels, dim_per_head)
         self.lambda_l = nn.Parameter(torch.randn(channels))
 

@@ -26,15 +26,15 @@ class RLA(Interaction):
         hidden_channels (int): k.
         hidden_output (bool): Whether the network's last output is ``[x, ReLU(BN(h))]``, with k
             channels more: for a classifier. Without it, as in a detector, a checkpoint's tensors of
-            that norm are left aside.
+            that norm are ignored.
     """
 
     joins = True
+    not_compared = ('hidden_output', )
 
     def __init__(self, channels: int, num_layers: int, norm_cfg: dict, hidden_channels: int = 32,
                  hidden_output: bool = False) -> None:
         super().__init__(channels, num_layers, norm_cfg)
-        self.norm_cfg = norm_cfg
         self.extra_channels = hidden_channels
         self.hidden_output = hidden_output
         self.from_branch = nn.Conv2d(channels, hidden_channels, 1, bias=False)

@@ -1,7 +1,6 @@
 """mmpretrain's ResNet blocks, which return residual branch and shortcut, and take plugins."""
 from typing import Iterator, Optional, Tuple
 
-import torch.nn.functional as F
 from mmcv.cnn import build_conv_layer, build_plugin_layer
 from mmpretrain.models.backbones import resnet as host
 from torch import Tensor, nn
@@ -53,16 +52,16 @@ class Block:
         """Plugins at these positions, in order; without those that replace a convolution."""
         return (getattr(self, name) for position in positions for name in self.plugins[position])
 
-    def branches(self, x: Tensor, read: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, read: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
         """
         Args:
             x (Tensor): The block's input, (B, C_in, H, W).
-            read (Tensor): What its first convolution reads, (B, *, H, W).
+            read (Tensor, optional): What its first convolution reads, (B, *, H, W); x by default.
 
         Returns:
             tuple: The residual branch and the shortcut, both (B, C, H', W').
         """
-        hidden = self.hidden(read)
+        hidden = self.hidden(x if read is None else read)
         u = self.last(hidden[-1])
         for layer in self.plugin_layers('after_branch'):
             u = layer(u)
@@ -75,11 +74,6 @@ class Block:
         for layer in self.plugin_layers('after_block'):
             x = layer(x)
         return x
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As in the host: the block without layer attention, (B, C_in, H, W) to (B, C, H', W')."""
-        branch, shortcut = self.branches(x, x)
-        return self.after(F.relu(branch + shortcut))
 
 
 class BasicBlock(Block, host.BasicBlock):
