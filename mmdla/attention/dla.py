@@ -104,12 +104,13 @@ class DLALight(LightLayerAttention):
     def forward(self, index: int, x: Tensor, o: Tensor, c, y: Optional[Tensor] = None,
                 z: Optional[Tensor] = None) -> Tuple[Tensor, object]:
         layer, norm = self.layers[index], self.norms[index]
-        u, o = self.norm_inputs(index, x, o)
+        u, o = self.norm_inputs(index, x, o) if self.pre_norm else (x, o)
         y, z = gap(u) if y is None else y, gap(o) if z is None else z
         c = self.context.forward_path(y, c)
         d = self.context.backward_path(z, c)
         score = layer.score(y)
-        self.record(index, score[:, None], layer.lambda_l * d)
+        if self.recorder is not None:
+            self.record(index, score[:, None], layer.lambda_l * d)
         if not self.pre_norm and light_is_fast(x, o):  # fused: the rest of this method
             e = None if self.excite is None else self.excite.weight
             return light_attention(x, o, layer.value.weight, score, layer.lambda_l, d, e, norm,
@@ -166,7 +167,7 @@ class DLABase(BaseLayerAttention):
     def forward(self, index: int, x: Tensor, o: Tensor, state,
                 y: Optional[Tensor] = None) -> Tuple[Tensor, tuple]:
         c, past, values = (self.context.initial_state(x), None, ()) if index % self.group == 0 else state
-        u, _ = self.norm_inputs(index, x, o)
+        u = self.norms[index](x) if self.pre_norm else x
         y = gap(u) if y is None else y
         c = self.context.forward_path(y, c)
         q, k = self.layers[index].query_and_key(y)
@@ -175,7 +176,8 @@ class DLABase(BaseLayerAttention):
         else:
             keys, products, past = self.refreshed_features(index, y, k, c, past)
         a = softmax_over_layers(q, keys, self.dim_per_head)
-        self.record(index, a)
+        if self.recorder is not None:
+            self.record(index, a)
         x, values = self.attend(index, x, u, a * products, values)
         return x, (c, past, values)
 
@@ -226,7 +228,7 @@ class DLABase(BaseLayerAttention):
     def definition(self, index: int, x: Tensor, o: Tensor, state) -> Tuple[Tensor, tuple]:
         """:meth:`forward` with refresh='features' as in the paper; its memory is quadratic in depth."""
         c, features = (self.context.initial_state(x), ()) if index % self.group == 0 else state
-        u, _ = self.norm_inputs(index, x, o)
+        u = self.norms[index](x) if self.pre_norm else x
         c = self.context.forward_path(gap(u), c)
         d = [self.context.backward_path(gap(x_t), c) for x_t in features]
         features = [scale(x_t, d_t) for x_t, d_t in zip(features, d)]  # DLA Eq. 6

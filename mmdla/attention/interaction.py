@@ -78,7 +78,7 @@ class Interaction(nn.Module):
         return None
 
     def block_input(self, x: Tensor, state) -> Tensor:
-        """What the first convolution of the next block reads, from its input x (B, C, H, W)."""
+        """What the first convolution of the next block reads: (B, C + extra_channels, H, W)."""
         return x
 
     def join(self, index: int, branch: Tensor, state) -> Tuple[Tensor, object]:
@@ -117,7 +117,7 @@ class Interaction(nn.Module):
         """Fold norms for inference, in place."""
 
     def record(self, index: int, newest: Tensor, carried: Optional[Tensor] = None) -> None:
-        """Hand the weights of v_1 ... v_l in o_l to the recorder, if there is one.
+        """Hand the weights of v_1 ... v_l in o_l to the recorder; call it where there is one.
 
         Args:
             index (int): Layer l - 1.
@@ -125,8 +125,7 @@ class Interaction(nn.Module):
             carried (Tensor, optional): What multiplies the weights of all others, those of the
                 layer before, (B, C) or (C, ); None where there are no others.
         """
-        if self.recorder is not None:
-            self.recorder(self, index, newest.detach(), carried if carried is None else carried.detach())
+        self.recorder(self, index, newest.detach(), carried if carried is None else carried.detach())
 
     def norm_scale(self, index: int) -> Tensor:
         """What o_l is multiplied by on its way into the next layer's shortcut, (C, ) or (1, )."""

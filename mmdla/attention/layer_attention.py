@@ -56,10 +56,6 @@ class LayerAttention(Interaction):
     def make_qkv(self) -> LayerQKV:
         return LayerQKV(self.channels, self.dim_per_head)
 
-    def norm_inputs(self, index: int, x: Tensor, o: Tensor) -> Tuple[Tensor, Tensor]:
-        """What o_l is computed from: x_l and o_{l-1}, or with ``pre_norm`` their norms."""
-        return (self.norms[index](x), o) if self.pre_norm else (x, o)
-
     def attention_branch(self, index: int, o: Tensor) -> Tensor:
         """What is added to x_l, from o_l (B, C, H, W): DropPath(norm(o_l)), or with ``pre_norm`` o_l."""
         return o if self.pre_norm else self.drop_path(self.norms[index](o))
@@ -110,8 +106,7 @@ class LightLayerAttention(LayerAttention):
         return LightLayerQKV(self.channels, self.dim_per_head)
 
     def norm_inputs(self, index: int, x: Tensor, o: Tensor) -> Tuple[Tensor, Tensor]:
-        if not self.pre_norm:
-            return x, o
+        """With ``pre_norm``: LN(x_l) and LN'(o_{l-1}), from which o_l is computed."""
         return self.norms[index](x), self.shortcut_norms[index](o)
 
     def gammas(self) -> Iterable[nn.Module]:

@@ -40,9 +40,10 @@ class MRLALight(LightLayerAttention):
     def forward(self, index: int, x: Tensor, o: Tensor, state,
                 y: Optional[Tensor] = None) -> Tuple[Tensor, object]:
         layer, norm = self.layers[index], self.norms[index]
-        u, o = self.norm_inputs(index, x, o)
+        u, o = self.norm_inputs(index, x, o) if self.pre_norm else (x, o)
         score = layer.score(gap(u) if y is None else y)
-        self.record(index, score[:, None], layer.lambda_l)
+        if self.recorder is not None:
+            self.record(index, score[:, None], layer.lambda_l)
         if not self.pre_norm and light_is_fast(x, o):  # fused: the rest of this method
             return light_attention(x, o, layer.value.weight, score, layer.lambda_l, None, None, norm,
                                    self.drop_path), state
@@ -114,11 +115,12 @@ class MRLABase(BaseLayerAttention):
     def forward(self, index: int, x: Tensor, o: Tensor, state,
                 y: Optional[Tensor] = None) -> Tuple[Tensor, tuple]:
         keys, values = (None, ()) if index % self.group == 0 else state
-        u, _ = self.norm_inputs(index, x, o)
+        u = self.norms[index](x) if self.pre_norm else x
         q, k = self.layers[index].query_and_key(gap(u) if y is None else y)
         keys = append_layer(keys, k)
         a = softmax_over_layers(q, keys, self.dim_per_head)
-        self.record(index, a)
+        if self.recorder is not None:
+            self.record(index, a)
         x, values = self.attend(index, x, u, a, values)
         return x, (keys, values)
 

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from mmdla.errors import UserError, choose
 from mmdla.registry import MODELS
 
-from .block import BasicBlock, Bottleneck
 from .plugins import plugin_arguments, plugins_of_stage
-from .stage import Stage
+from .stage import BasicBlock, Bottleneck, Stage
 from .trunk import Trunk
 
 CIFAR = dict(
