@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmpretrain.models import ConvNeXt
 
 from mmdla.attention import Interaction
+from mmdla.engine.attention_map import AttentionRecorder
 from mmdla.engine.fuse import fuse
 from mmdla.errors import UserError
 from mmdla.models import DLAResNet, ResNet, VisionTransformer
@@ -185,3 +186,40 @@ def test_wrong_names_and_arguments_get_one_sentence(build, words):
     with pytest.raises(UserError, match=words) as error:
         build()
     assert '\n' not in str(error.value)
+
+
+def test_a_backbone_with_a_form_of_ones_own_is_extracted(call, tmp_path):
+    config = dict(type='mmdla.ResNet', depth=18, base_channels=16, stem_channels=16,
+                  interaction=dict(type='mmdla.MovingAverage'))
+    code = ('import my_attention, torch\nfrom mmdla.registry import MODELS\n'
+            f'tensors = MODELS.build({config!r}).state_dict()\n'
+            f'torch.save(dict(meta=dict(cfg="model = dict(backbone={config!r})"), state_dict='
+            '{"backbone." + name: value for name, value in tensors.items()}), "classifier.pth")')
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), str(EXAMPLES)])}
+    subprocess.run([sys.executable, '-c', code], check=True, cwd=tmp_path, env=env)
+    out = tmp_path / 'backbone.pth'
+    done = call('convert/extract_backbone.py', tmp_path / 'classifier.pth', out)
+    assert done.returncode == 1 and 'import the modules that register' in done.stderr
+    done = call('convert/extract_backbone.py', tmp_path / 'classifier.pth', out, '--imports', 'nothing')
+    assert done.returncode == 1 and 'have its folder in PYTHONPATH' in done.stderr
+    tool = ROOT / 'tools' / 'convert' / 'extract_backbone.py'
+    subprocess.run([sys.executable, tool, tmp_path / 'classifier.pth', out, '--imports', 'my_attention'],
+                   check=True, env=env)
+    assert torch.load(out)['meta']['backbone'] == config
+
+
+def test_the_attention_of_a_form_of_ones_own_is_recorded():
+    class Average(Interaction):
+        records = True
+
+        def forward(self, index, x, o, state):
+            if self.recorder is not None:
+                self.record(index, torch.ones(len(x), 1, self.channels) / 2, torch.tensor(0.5))
+            return x + (x + o) / 2, state
+
+    model = ResNet(18, base_channels=16, stem_channels=16, interaction=dict(type=Average)).eval()
+    recorder = AttentionRecorder(model)
+    model(torch.randn(2, 3, 32, 32))
+    weights = recorder.maps()['stage 1']
+    assert weights.shape == (2, 2, 2, 1, 16) and not recorder.softmax
+    assert torch.equal(weights[0, :, :, 0, 0], torch.tensor([[0.5, 0], [0.25, 0.5]]))

@@ -59,10 +59,11 @@ def extract(source: str) -> dict:
         raise UserError(f'checkpoint {source} does not hold the config that it was trained with: '
                         'name a checkpoint that tools/train.py wrote.')
     config = {'type': config.get('type'), **without(present_config(config), OF_THE_TASK)}
-    if config.get('interaction'):
-        cls = interaction_class(config['interaction'])
-        config['interaction'] = without(config['interaction'], cls.not_compared)
     backbone = build_trained(config, source)
+    if config.get('interaction'):
+        of_the_task = interaction_class(config['interaction']).not_compared
+        config['interaction'] = without(config['interaction'], of_the_task)
+        backbone = build_trained(config, source)
     tensors = {name: value for name, value in tensors.items()
                if not name.startswith(backbone.ignored_prefixes)}
     problems = mismatches(backbone.state_dict(), tensors)
