@@ -3,7 +3,7 @@ from .fault import Fault
 
 ATTENTION = 'mmdla/attention'
 EQUATIONS = 'tests/attention/test_equations.py'
-DEFINITION = ('tests/attention/test_definition.py', '')
+DEFINITION = ('tests/attention/test_definition.py', 'test_of')
 INTERACTION = 'tests/attention/test_interaction.py'
 MRLA = (EQUATIONS, 'mrla_is_equations')
 DLA_LIGHT = (EQUATIONS, 'dla_light_is_equations')
