@@ -1,9 +1,9 @@
 """How strong the tests are: plants one-line faults, one at a time, and names those not caught.
 
-Not part of the suite. Each fault is planted in a copy of the package, in a temporary folder, and
-the tests that should notice it run there; faults in C++ are compiled first, about a minute each.
-All of them take half an hour on one core (``--jobs 1``). Needs the C++ kernels, whose absence would
-skip tests (``python -m mmdla.ops.build``).
+Not part of the suite. Each fault of tests/faults/ is planted in a copy of the package, in a temporary
+folder, and the tests that should notice it run there; faults in C++ are compiled first, about a minute
+each. All of them take three quarters of an hour on one core (``--jobs 1``). Needs the C++ kernels,
+whose absence would skip tests (``python -m mmdla.ops.build``).
 
     python tests/mutants.py             # all
     python tests/mutants.py DSU border  # those with one of these words in their name
