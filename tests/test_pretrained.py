@@ -160,6 +160,14 @@ def test_a_file_that_says_nothing_of_its_backbone_is_taken(tmp_path):
     load_backbone(small(), save(tmp_path, teacher, meta=other), prefix='teacher')
 
 
+def test_stages_that_are_not_built_are_left_aside(tmp_path):
+    whole = small().state_dict()
+    model = small(num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1, ))
+    load_backbone(model, save(tmp_path, whole))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, whole[name]), name
+
+
 def test_a_backbone_of_another_version_stops(tmp_path):
     config = {'type': 'mmdla.DLAResNet', **SMALL, 'later': 1}
     path = save(tmp_path, small().state_dict(), meta=dict(backbone=config))

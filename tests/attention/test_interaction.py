@@ -1,0 +1,49 @@
+"""What a form of layer attention gets from its base classes."""
+import pytest
+import torch
+from torch import nn
+
+from mmdla.attention import DLABase, DLALight, Interaction, MRLABase, MRLALight
+from mmdla.errors import UserError
+
+BN = dict(type='BN')
+
+
+def test_layer_of_takes_lists_with_an_entry_for_each_layer():
+    class Form(Interaction):
+        def __init__(self):
+            super().__init__(8, 3, BN)
+            self.own = nn.ModuleList(nn.Linear(1, 1) for _ in range(3))
+            self.shared = nn.ModuleList(nn.Linear(1, 1) for _ in range(2))
+            self.one = nn.Linear(1, 1)
+
+    form = Form()
+    assert {name: form.layer_of(name) for name, _ in form.named_parameters() if 'bias' in name} == {
+        'own.0.bias': 0, 'own.1.bias': 1, 'own.2.bias': 2, 'shared.0.bias': None, 'shared.1.bias': None,
+        'one.bias': None}
+
+
+def test_record_tells_values_without_their_graph():
+    form, seen = DLALight(8, 2, BN, dim_per_head=4, context_unit=dict(reduction=2)), []
+    form.recorder = lambda *told: seen.append(told)
+    x = torch.randn(2, 8, 3, 3, requires_grad=True)
+    form(1, x, x, form.start(x, None))
+    (who, index, newest, carried), = seen
+    assert who is form and index == 1
+    assert newest.shape == (2, 1, 8) and carried.shape == (2, 8)
+    assert not newest.requires_grad and not carried.requires_grad
+
+
+@pytest.mark.parametrize('num_layers', [1, 3, 9])
+@pytest.mark.parametrize('form', [MRLALight, MRLABase])
+def test_init_gammas(form, num_layers):
+    attention = form(8, num_layers, BN, dim_per_head=4)
+    for how, gamma in (('scaled', num_layers**-0.5), ('one', 1), ('zero', 0)):
+        attention.init_gammas(how)
+        for norm in attention.norms:
+            torch.testing.assert_close(norm.weight, torch.full((8, ), float(gamma)))
+
+
+def test_groups_of_one_layer_have_none_to_refresh():
+    with pytest.raises(UserError, match='a stage of one block has none'):
+        DLABase(8, 4, BN, dim_per_head=4, group=1, context_unit=dict(reduction=2))

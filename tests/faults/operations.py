@@ -1,0 +1,90 @@
+"""Faults in the operations in Python."""
+from .fault import Fault
+
+RESNET = 'tests/trunks/test_resnet.py'
+PLUGINS = 'tests/trunks/test_plugins.py'
+LII = ('tests/attention/test_equations.py', 'test_lii')
+MRLA = ('tests/attention/test_equations.py', 'mrla_is_equations')
+OPS = 'tests/ops/test_layer_attention.py'
+AUTOGRAD = 'tests/ops/test_autograd.py'
+MEANS = 'tests/ops/test_means.py'
+FAST = (OPS, 'every_path_is_the_definition')
+FOLDED = (OPS, 'every_path_is_the_definition and folded')
+KERNELS = (OPS, 'every_path_is_the_definition and kernels')
+DROPPED = (OPS, 'drop_path_drops')
+
+FAULTS = [
+    Fault('sqrt(C) for sqrt(D)', 'mmdla/ops/means.py',
+          'math.sqrt(dim_per_head)', 'math.sqrt(query.shape[-1])', MRLA),
+    Fault('heads of the light form repeated in the wrong order', 'mmdla/ops/means.py',
+          '.sigmoid().repeat_interleave(dim_per_head, -1)', '.sigmoid().repeat(1, dim_per_head)',
+          (MEANS, 'self_score')),
+    Fault('sigmoid of the score dropped', 'mmdla/ops/means.py',
+          '.sigmoid().repeat_interleave', '.repeat_interleave', (MEANS, 'self_score')),
+    Fault('channels padded on one side alone', 'mmdla/ops/means.py',
+          'F.pad(y, (width // 2, width // 2))', 'F.pad(y, (width - 1, 0))',
+          (MEANS, 'channel_convolution')),
+    Fault('context of another batch given to the kernel of the DSU', 'mmdla/ops/means.py',
+          'pre.dim() in (2, 3)\n            and pre.shape[0] == c.shape[0])', 'pre.dim() in (2, 3))',
+          (MEANS, 'refuses_other_shapes')),
+    Fault('lambda on one term only, folded', 'mmdla/ops/light.py',
+          '+ excite_weight.flatten(1)', '+ excite_weight.flatten(1) / lambda_l[:, None]', FOLDED),
+    Fault('border row of the folded convolution', 'mmdla/ops/light.py',
+          'return out.view(x.shape)', 'return F.pad(out.view(x.shape)[..., :-1, :], (0, 0, 0, 1))',
+          FOLDED),
+    Fault('identity at the wrong tap of the folded kernel', 'mmdla/ops/light.py',
+          'F.pad(torch.ones_like(kernel_x[..., :1]), (4, 4))',
+          'F.pad(torch.ones_like(kernel_x[..., :1]), (3, 5))', FOLDED),
+    Fault('DropPath on the shortcut too', 'mmdla/ops/light.py',
+          'return x + drop_path(norm(convolve(', 'return drop_path(x + norm(convolve(',
+          (OPS, 'drop_path_drops and folded')),
+    Fault('statistics of another count', 'mmdla/ops/light.py',
+          'update_running_stats(norm, mean, var, x.numel() // x.shape[1])',
+          'update_running_stats(norm, mean, var, x.numel())', KERNELS),
+    Fault('values of the sum one layer off', 'mmdla/ops/maps.py',
+          'zip(others, values[1:])', 'zip(others, values)', FAST),
+    Fault('running variance biased', 'mmdla/ops/norm.py',
+          'var * (count / (count - 1))', 'var', FAST),
+    Fault('momentum of the running statistics reversed', 'mmdla/ops/norm.py',
+          'running.lerp_(new.to(running.dtype), momentum)',
+          'running.lerp_(new.to(running.dtype), 1 - momentum)', FAST),
+    Fault('cumulative statistics with a momentum', 'mmdla/ops/norm.py',
+          'momentum = 1 / float(norm.num_batches_tracked)', 'momentum = 0.1',
+          (OPS, 'unusual_batch_norms')),
+    Fault('eps left out of frozen norms', 'mmdla/ops/norm.py',
+          '(norm.running_var.to(dtype) + norm.eps).rsqrt()', 'norm.running_var.to(dtype).rsqrt()', FAST),
+    Fault('beta of a folded norm dropped', 'mmdla/ops/norm.py',
+          ' + self.beta.to(x.dtype)[:, None, None]', '',
+          ('tests/engine/test_fuse.py', 'outputs_stay')),
+    Fault('DropPath not scaled', 'mmdla/ops/norm.py',
+          'accumulator(x.dtype))).flatten()', 'accumulator(x.dtype))).flatten().sign()', DROPPED),
+    Fault('DropPath drops in evaluation', 'mmdla/ops/norm.py',
+          'if not (drop_path.training and drop_path.drop_prob):',
+          'if not drop_path.train().drop_prob:', (RESNET, 'attention_drop_path and mrla')),
+    Fault('DropPath leaves the beta of a frozen norm', 'mmdla/ops/norm.py',
+          'factor[:, None] * affine.beta', 'affine.beta[None]', DROPPED),
+    Fault('channel means over the batch too', 'mmdla/ops/maps.py',
+          'return x.mean((2, 3))', 'return x.mean((0, 2, 3)).expand(x.shape[:2])', LII),
+    Fault('means of the shortcut are those of x', 'mmdla/ops/add_relu_mean.py',
+          'gap(shortcut) if both', 'gap(x) if both', FAST),
+    Fault('plain sum without ReLU', 'mmdla/ops/add_relu_mean.py',
+          'return F.relu(writable(branch).add_(shortcut), inplace=True)',
+          'return writable(branch).add_(shortcut)', FAST),
+    Fault('sum in the place of what nobody may overwrite', 'mmdla/ops/add_relu_mean.py',
+          'return branch.clone() if protected', 'return branch if protected',
+          (AUTOGRAD, 'leaves_are_not or values_that_autograd')),
+    Fault('sum in the place of what autograd reads', 'mmdla/ops/add_relu_mean.py',
+          "protected or hasattr(type(branch.grad_fn), '_saved_result') else", 'protected else',
+          (PLUGINS, 'may_end_in_anything')),
+    Fault('x overwritten where one gradient of several is recorded', 'mmdla/ops/backend.py',
+          'any(t is not None and t.requires_grad', 'all(t is None or t.requires_grad',
+          (OPS, 'one_gradient_of_several')),
+    Fault('channels_last maps given to the kernels', 'mmdla/ops/backend.py',
+          "first.device.type != 'cpu' or not all(m.is_contiguous() for m in maps)",
+          "first.device.type != 'cpu'", (OPS, 'other_layouts')),
+    Fault('kernels hidden from torch.func', 'mmdla/ops/backend.py',
+          'or torch._C._functorch.peek_interpreter_stack() is not None', '',
+          (AUTOGRAD, 'transforms_see')),
+    Fault('kernels under forward-mode derivatives', 'mmdla/ops/backend.py',
+          'or forward_ad._current_level >= 0', '', (AUTOGRAD, 'forward_mode')),
+]
