@@ -107,9 +107,9 @@ class DSU(ContextUnit):
             pre = self.from_input(y) + self.from_context(torch.zeros_like(y) if first else h)
         if dsu_is_fast(pre, c):  # fused: the rest of this method
             return dsu_update(pre, c)
-        i, f, c_new = pre.chunk(3, -1)
-        i, f, c_new = i.sigmoid(), f.sigmoid(), c_new.tanh()  # DLA Eq. 8
-        return f * c + i * c_new  # DLA Eq. 9
+        i, f, candidate = pre.chunk(3, -1)
+        i, f, candidate = i.sigmoid(), f.sigmoid(), candidate.tanh()  # DLA Eq. 8
+        return f * c + i * candidate  # DLA Eq. 9
 
     def output(self, c: Tensor) -> Tensor:
         return c.sigmoid()

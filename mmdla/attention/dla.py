@@ -41,7 +41,7 @@ class Context(nn.Module):
     def __init__(self, channels: int, unit: ContextUnit, refresh_by: str, initial_context: str) -> None:
         super().__init__()
         self.unit = unit
-        self.refresh_by = choose('refresh_by', refresh_by, dict(output='output', context='context'))
+        self.by_output = choose('refresh_by', refresh_by, dict(output=True, context=False))
         learned = choose('initial_context', initial_context, dict(zeros=False, learned=True))
         self.initial = nn.Parameter(torch.randn(channels)) if learned else None
 
@@ -59,7 +59,8 @@ class Context(nn.Module):
         """d_t for earlier features with channel means y, (B, C), or of t layers, (B, t, C)."""
         if y.dim() == 3:
             state = tuple(s[:, None] for s in state) if isinstance(state, tuple) else state[:, None]
-        return getattr(self.unit, self.refresh_by)(self.unit(y, state))
+        state = self.unit(y, state)
+        return self.unit.output(state) if self.by_output else self.unit.context(state)
 
 
 @MODELS.register_module()
