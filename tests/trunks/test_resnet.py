@@ -18,8 +18,7 @@ SPLIT = dict(type='DSU', form='split', reduction=8)
 LIGHT = {
     'mrla_l': dict(type='mmdla.MRLAResNet', dim_per_head=16),
     'dla_l': dict(type='mmdla.DLAResNet', dim_per_head=16, context_unit=DSU),
-    'dla_l_split': dict(type='mmdla.ResNet', interaction=dict(
-        type='mmdla.DLALight', dim_per_head=16, context_unit=SPLIT)),
+    'dla_l_split': dict(type='mmdla.DLAResNet', dim_per_head=16, context_unit=SPLIT),
     'dla_l_no_excite_learned': dict(
         type='mmdla.DLAResNet', dim_per_head=16, context_unit=DSU, excite=False,
         initial_context='learned'),
@@ -64,7 +63,9 @@ COMPARISON = {
     'dla_l_eca': dict(type='mmdla.DLAResNet', dim_per_head=16, context_unit=DSU,
                       plugins=[dict(cfg=dict(type='mmdla.ECA'))]),
 }
-VARIANTS = {**LIGHT, **BASE, **WITHOUT_ATTENTION, **COMPARISON}
+GENERAL = dict(interaction=dict(type='mmdla.DLALight', dim_per_head=16, context_unit=SPLIT))
+VARIANTS = {**LIGHT, **BASE, **WITHOUT_ATTENTION, **COMPARISON,
+            'general': dict(type='mmdla.ResNet', **GENERAL)}
 SMALL = dict(depth=50, base_channels=16, out_indices=(0, 1, 2, 3))
 
 
