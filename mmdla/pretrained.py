@@ -102,7 +102,8 @@ def build_trained(config: dict, filename: str) -> nn.Module:
     except Exception as error:
         reason = f'{type(error).__name__}: {error}'.splitlines()[0]
         raise UserError(f'checkpoint {filename} is of a backbone that cannot be built here ({reason}): '
-                        'use the version of mmdla that it was trained with.') from error
+                        'use the version of mmdla that it was trained with, and import the modules that '
+                        'register what it has besides.') from error
 
 
 def shorten(names: List[str], most: int = 5) -> str:
@@ -131,11 +132,11 @@ def mismatches(own: Dict[str, Tensor], given: Dict[str, Tensor], most: int = 5) 
 
 
 def missing_start(filename: str, zero: bool) -> UserError:
-    """The error for a backbone's start that is not there: it names the ways on.
+    """The error for a missing pretrained backbone, with what to do instead.
 
     Args:
         filename (str): The file.
-        zero (bool): Whether the backbone can start as a plain ResNet.
+        zero (bool): Whether the backbone supports ``attention_init='zero'``.
     """
     ways = [
         'pretrain it with the classification config of this backbone (configs/imagenet/, '
@@ -144,13 +145,13 @@ def missing_start(filename: str, zero: bool) -> UserError:
         'name another file with --cfg-options model.backbone.init_cfg.checkpoint=FILE'
     ]
     if zero:
-        ways.append('start from torchvision\'s ResNet with attention_init=\'zero\' (ready: '
-                    'configs/faster_rcnn_dla_l50_r50init_1x_coco.py)')
+        ways.append('start from a checkpoint of the plain trunk with attention_init=\'zero\' (ready '
+                    'with torchvision\'s ResNet-50: configs/faster_rcnn_dla_l50_r50init_1x_coco.py)')
     return UserError(f'the backbone\'s start {filename} does not exist: {", or ".join(ways)}.')
 
 
 def check_arguments(backbone: nn.Module, config: Optional[dict], filename: str) -> None:
-    """Compare the arguments that tensors of the same shapes can differ in.
+    """Compare the arguments that do not affect the tensors' shapes, so that a state_dict cannot tell.
 
     Args:
         backbone (nn.Module): To be filled; only those of this package have such arguments.
@@ -173,6 +174,8 @@ def check_arguments(backbone: nn.Module, config: Optional[dict], filename: str) 
 
 def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = None) -> None:
     """Fill a backbone from a checkpoint of a backbone, classifier or detector.
+
+    What it asks the backbone is in :class:`mmdla.trunks.trunk.Trunk`.
 
     Says how many tensors it took. Tensors of a classifier's head are left aside. An ordinary
     checkpoint of the trunk is accepted with ``attention_init='zero'`` and where plugins leave their
@@ -201,13 +204,14 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
         k.removeprefix(prefix): v for k, v in tensors.items()
         if k.startswith(prefix) and not (prefix == '' and k.startswith(HEADS))
     }
-    given = {k: v for k, v in given.items() if not k.startswith(backbone.unbuilt)}
+    ignored = backbone.ignored_prefixes
+    given = {k: v for k, v in given.items() if not k.startswith(ignored)}
     backbone.fit(given, filename)
     own = backbone.state_dict()
     trunk = {k: v for k, v in own.items() if not k.startswith(ATTENTION)}
     plain = not any(k.startswith(ATTENTION) for k in given)
     expected = trunk if plain and backbone.starts_plain else own
-    neutral = tuple(f'{name}.' for name in backbone.neutral_plugins())
+    neutral = tuple(f'{name}.' for name in backbone.identity_plugins())
     if not any(k.startswith(neutral) for k in given):
         expected = {k: v for k, v in expected.items() if not k.startswith(neutral)}
     problems = mismatches(expected, given)
@@ -222,7 +226,7 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
                     'backbone to start from it'
                     if backbone.can_start_plain and not backbone.starts_plain else
                     'it is of the plain network, without the attention of this backbone')
-        raise UserError(f'checkpoint {filename} does not fit {type(backbone).__name__}-{backbone.size}, '
+        raise UserError(f'checkpoint {filename} does not fit {backbone.title}, '
                         f'tensors {"; ".join(problems)}: {hint}.')
     if prefix in ('', 'backbone.'):
         check_arguments(backbone, trained_config(checkpoint), filename)

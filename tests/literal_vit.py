@@ -64,19 +64,25 @@ def base(z, p, dim, keys, values):
     return sum((w / total)[:, None, None] * value for w, value in zip(weights, values))
 
 
-def dla_base(z, index, shared, dim, unit, group, gates):
-    """DLA-B over a group of four blocks, with refresh='features': every earlier map is rewritten."""
-    first = not group
-    if first:
-        group.update(c=z.new_zeros(len(z)), maps=[])
-    group['c'] = dsu(gap(z), group['c'], unit, first=first, **gates)
-    maps = [past * sigma(dsu(gap(past), group['c'], unit, **gates))[:, None, None]
-            for past in group['maps']]
-    group['maps'] = maps = [*maps, z]
+def dla_base(z, index, shared, dim, unit, group, refresh, gates):
+    """DLA-B over a group of four blocks: every earlier map, or key and value, is rewritten."""
+    c = group.get('c', shared.get('context.initial', z.new_zeros(len(z))))
+    first = not group and 'context.initial' not in shared
+    c = dsu(gap(z), c, unit, first=first, **gates)
+
+    def d(y):
+        return sigma(dsu(y, c, unit, **gates))
+
+    maps = [past * d(gap(past))[:, None, None] for past in group.get('maps', [])] + [z]
     layers = [below(shared, f'layers.{t}.') for t in range(index + 1 - len(maps), index + 1)]
-    q = conv1d(gap(z), layers[-1]['query.weight'][0, 0])
-    keys = [conv1d(gap(past), p['key.weight'][0, 0]) for past, p in zip(maps, layers)]
-    values = [depthwise(past, p['value.weight']) for past, p in zip(maps, layers)]
+    q, key, value = query_key_value(z, layers[-1])
+    if refresh == 'features':
+        keys = [conv1d(gap(past), p['key.weight'][0, 0]) for past, p in zip(maps, layers)]
+        values = [depthwise(past, p['value.weight']) for past, p in zip(maps, layers)]
+    else:
+        keys = [past * d(past) for past in group.get('keys', [])] + [key]
+        values = [past * d(gap(past))[:, None, None] for past in group.get('values', [])] + [value]
+    group.update(c=c, maps=maps, keys=keys, values=values)
     weights = [torch.exp(head_scores(q, key, dim)) for key in keys]
     return sum((w / sum(weights))[:, None, None] * value for w, value in zip(weights, values))
 
@@ -95,7 +101,8 @@ def lii(model, x, grid, unit):
     return x
 
 
-def forward(model, x, grid, variant, dim=16, form='joint', normalizer='sigmoid', refresh_by='output'):
+def forward(model, x, grid, variant, dim=16, form='joint', normalizer='sigmoid', refresh_by='output',
+            refresh='features'):
     """Tokens (B, L, C) behind the position embedding to those behind the last norm."""
     params = dict(model.named_parameters())
     shared = below(params, 'attention.0.')
@@ -118,7 +125,7 @@ def forward(model, x, grid, variant, dim=16, form='joint', normalizer='sigmoid',
             elif variant == 'dla_base':
                 groups[b] = groups[b] if index % 4 else {}
                 gates = dict(form=form, normalizer=normalizer)
-                o = dla_base(patches, index, shared, dim, unit, groups[b], gates)
+                o = dla_base(patches, index, shared, dim, unit, groups[b], refresh, gates)
             else:
                 o = layer_norm(before[b], below(shared, f'shortcut_norms.{index}.'))
                 o = as_map(o[extra:], *grid)

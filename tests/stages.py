@@ -8,7 +8,7 @@ class Stage(nn.Module):
     def __init__(self, model, index):
         super().__init__()
         self.blocks, self.attention = model.stages[index], model.attention[index]
-        self.scan = lambda x, state=None: model.scan(index, x, state)
+        self.scan, self.step = self.blocks.scan, self.blocks.step
 
     def __len__(self):
         return len(self.blocks)

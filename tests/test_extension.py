@@ -12,6 +12,9 @@ import torch
 from mmengine.config import Config
 from mmpretrain.models import ConvNeXt
 
+from mmdla.attention import Interaction
+from mmdla.engine.attention_map import AttentionRecorder
+from mmdla.engine.fuse import fuse
 from mmdla.errors import UserError
 from mmdla.models import DLAResNet, ResNet, VisionTransformer
 from mmdla.registry import MODELS
@@ -90,9 +93,11 @@ def test_any_backbone_takes_them(build):
 
 
 @pytest.mark.usefixtures('examples')
+@pytest.mark.parametrize('options', [
+    dict(), dict(out_indices=(0, 1, 2, 3), gap_before_final_norm=False)], ids=['defaults', 'maps'])
 @pytest.mark.parametrize('form', ['MRLALight', 'DLALight'])
-def test_a_trunk_of_ones_own_starts_as_the_hosts(form, tmp_path):
-    options = dict(arch=SMALL, out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
+def test_a_trunk_of_ones_own_starts_as_the_hosts(form, options, tmp_path):
+    options = dict(arch=SMALL, **options)
     host = ConvNeXt(**options)
     torch.save(host.state_dict(), tmp_path / 'host.pth')
     model = MODELS.build(dict(
@@ -105,15 +110,116 @@ def test_a_trunk_of_ones_own_starts_as_the_hosts(form, tmp_path):
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.usefixtures('examples')
+def test_a_trunk_of_ones_own_freezes():
+    model = MODELS.build(dict(type='mmdla.MyConvNeXt', arch=SMALL, frozen_stages=2,
+                              interaction=dict(type='mmdla.MRLALight'))).train()
+    trained = {name.split('.')[1] for name, p in model.named_parameters()
+               if name.startswith('attention.') and p.requires_grad}
+    assert trained == {'2', '3'} and not model.attention[1].training and model.attention[2].training
+
+
+@pytest.mark.usefixtures('examples')
+def test_own_initialisation_is_kept():
+    class Zeros(Interaction):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.conv = torch.nn.Conv2d(self.channels, self.channels, 1)
+
+        def init_weights(self, attention_init):
+            torch.nn.init.zeros_(self.conv.weight)
+
+    model = ResNet(18, interaction=dict(type=Zeros))
+    model.init_weights()
+    assert not any(attention.conv.weight.any() for attention in model.attention)
+
+
+@torch.no_grad()
+def test_fusing_leaves_a_form_of_ones_own_as_it_is():
+    class Norm(Interaction):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.conv = torch.nn.Conv2d(self.channels, self.channels, 1)
+            self.norm = torch.nn.BatchNorm2d(self.channels)
+
+        def forward(self, index, x, o, state):
+            return x + self.norm(o) + self.conv(x), state
+
+    model = ResNet(18, base_channels=16, stem_channels=16, interaction=dict(type=Norm)).double().eval()
+    for attention in model.attention:
+        torch.nn.init.uniform_(attention.norm.running_var, 0.5, 2)
+    x = torch.randn(2, 3, 32, 32).double()
+    expected = model(x)[0]
+    torch.testing.assert_close(fuse(model)(x)[0], expected, rtol=1e-9, atol=1e-9)
+
+
+def test_an_error_inside_a_class_of_the_users_is_shown_as_it_is():
+    class Wrong(Interaction):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.conv = torch.nn.Conv2d(self.channels)
+
+    with pytest.raises(TypeError, match='missing'):
+        ResNet(18, interaction=dict(type=Wrong))
+
+
 @pytest.mark.parametrize('build, words', [
+    (lambda: DLAResNet(18, gate='identity'), "has no argument gate: it is now refresh_by='output'"),
+    (lambda: DLAResNet(18, context_unit=dict(gates='split')), "gates: it is now form='joint'"),
+    (lambda: ResNet(18, context_unit=dict(type='mmdla.DSU')), 'it is one of the interaction'),
+    (lambda: ResNet(18, heads=2), 'ResNet has no argument heads.$'),
+    (lambda: DLAResNet(18, interaction=dict(type='mmdla.LII')), 'does not go with a system'),
+    (lambda: DLAResNet(18, context_unit='mmdla.DSU'), 'context_unit is a dict with type'),
+    (lambda: VisionTransformer('deit-tiny', interaction=dict(
+        type='mmdla.MRLALight', drop_path_rate=0.1)),
+     'drop_path_rate is not supported'),
+    (lambda: VisionTransformer('deit-tiny', interaction=dict(type='mmdla.MRLABase', group=0)),
+     'group must be 1 or more'),
     (lambda: ResNet(18, interaction=dict(type='mmdla.Nothing')), 'type of interaction must be one of'),
     (lambda: ResNet(18, interaction=dict(type='mmdla.DSU')), 'type of interaction must be one of'),
     (lambda: ResNet(18, interaction='mmdla.DLALight'), 'interaction is a dict with type'),
     (lambda: ResNet(18, interaction=dict(type='mmdla.MRLALight', heads=2)), 'MRLALight does not take'),
     (lambda: DLAResNet(18, context_unit=dict(type='mmdla.DLALight')), 'type of context_unit must'),
-    (lambda: VisionTransformer('deit-tiny', interaction=dict(type='mmdla.RLA')), 'widens the first'),
+    (lambda: VisionTransformer('deit-tiny', interaction=dict(type='mmdla.RLA')), 'widens the blocks'),
 ])
 def test_wrong_names_and_arguments_get_one_sentence(build, words):
     with pytest.raises(UserError, match=words) as error:
         build()
     assert '\n' not in str(error.value)
+
+
+def test_a_backbone_with_a_form_of_ones_own_is_extracted(call, tmp_path):
+    config = dict(type='mmdla.ResNet', depth=18, base_channels=16, stem_channels=16,
+                  interaction=dict(type='mmdla.MovingAverage'))
+    code = ('import my_attention, torch\nfrom mmdla.registry import MODELS\n'
+            f'tensors = MODELS.build({config!r}).state_dict()\n'
+            f'torch.save(dict(meta=dict(cfg="model = dict(backbone={config!r})"), state_dict='
+            '{"backbone." + name: value for name, value in tensors.items()}), "classifier.pth")')
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), str(EXAMPLES)])}
+    subprocess.run([sys.executable, '-c', code], check=True, cwd=tmp_path, env=env)
+    out = tmp_path / 'backbone.pth'
+    done = call('convert/extract_backbone.py', tmp_path / 'classifier.pth', out)
+    assert done.returncode == 1 and 'import the modules that register' in done.stderr
+    done = call('convert/extract_backbone.py', tmp_path / 'classifier.pth', out, '--imports', 'nothing')
+    assert done.returncode == 1 and 'have its folder in PYTHONPATH' in done.stderr
+    tool = ROOT / 'tools' / 'convert' / 'extract_backbone.py'
+    subprocess.run([sys.executable, tool, tmp_path / 'classifier.pth', out, '--imports', 'my_attention'],
+                   check=True, env=env)
+    assert torch.load(out)['meta']['backbone'] == config
+
+
+def test_the_attention_of_a_form_of_ones_own_is_recorded():
+    class Average(Interaction):
+        records = True
+
+        def forward(self, index, x, o, state):
+            if self.recorder is not None:
+                self.record(index, torch.ones(len(x), 1, self.channels) / 2, torch.tensor(0.5))
+            return x + (x + o) / 2, state
+
+    model = ResNet(18, base_channels=16, stem_channels=16, interaction=dict(type=Average)).eval()
+    recorder = AttentionRecorder(model)
+    model(torch.randn(2, 3, 32, 32))
+    weights = recorder.maps()['stage 1']
+    assert weights.shape == (2, 2, 2, 1, 16) and not recorder.softmax
+    assert torch.equal(weights[0, :, :, 0, 0], torch.tensor([[0.5, 0], [0.25, 0.5]]))

@@ -77,3 +77,13 @@ def test_config_of_a_backbone():
                context_unit=dict(type='DSU', form='split', reduction=8))
     assert present_config(old) == new and present_config(new) == new
     assert MODELS.build(present_config(old)).non_shape_arguments['refresh_by'] == 'context'
+
+
+def test_an_old_run_is_not_resumed(call, mini_root, tmp_path, monkeypatch):
+    """Its optimizer state is in the order of the parameters then."""
+    monkeypatch.setenv('MINI_ROOT', str(mini_root))
+    tensors = {'backbone.layer1.attention.layers.0.lambda_t': torch.zeros(64)}
+    torch.save(dict(state_dict=tensors, meta={}), tmp_path / 'epoch_1.pth')
+    done = call('train.py', 'configs/mini/faster_rcnn_mrla_l18_mini.py', '--work-dir', tmp_path,
+                '--resume', tmp_path / 'epoch_1.pth')
+    assert done.returncode == 1 and 'is of mmdla 0.1' in done.stderr and done.stderr.count('\n') == 1

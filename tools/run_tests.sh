@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests; with --full all of them, including those on real images if COCO_ROOT and CIFAR_ROOT
-# are set. Other arguments go to pytest: tools/run_tests.sh tests/models -k dla
+# are set. Other arguments go to pytest: tools/run_tests.sh tests/trunks -k dla
 # PYTHON=/path/to/python uses a ready environment.
 set -euo pipefail
 VERBOSE='' STEPS='' MODULES='pytest xdist'

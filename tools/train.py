@@ -9,6 +9,7 @@ from mmdla.engine import cli, preflight
 from mmdla.engine.progress import progress
 from mmdla.engine.runner import Runner
 from mmdla.errors import UserError
+from mmdla.names_before import present_names
 from mmdla.pretrained import check_fit, read_checkpoint
 
 import torch
@@ -71,7 +72,12 @@ def check_start(runner: Runner) -> None:
     if cfg.get('load_from'):
         model = getattr(runner.model, 'module', runner.model)
         part = '' if cfg.get('resume') else 'backbone.'
-        check_fit(model, cfg.load_from, read_checkpoint(cfg.load_from), part)
+        checkpoint = read_checkpoint(cfg.load_from)
+        if cfg.get('resume') and present_names(checkpoint.get('state_dict', ())):
+            raise UserError(f'{cfg.load_from} is of mmdla 0.1, whose optimizer state has another order, '
+                            'and cannot be resumed: start from its weights, --cfg-options '
+                            'load_from=FILE.')
+        check_fit(model, cfg.load_from, checkpoint, part)
 
 
 def main():

@@ -4,12 +4,12 @@ from typing import Optional, Tuple, Union
 import torch
 from torch import Tensor, nn
 
-from mmdla.errors import choose
+from mmdla.errors import UserError, choose
 from mmdla.gates.bottleneck import bottleneck
 from mmdla.ops import dsu_is_fast, dsu_update
 from mmdla.registry import MODELS
 
-from .interaction import construct, registered
+from .interaction import check_config, construct, registered
 
 State = Union[Tensor, Tuple[Tensor, ...]]
 
@@ -17,11 +17,18 @@ State = Union[Tensor, Tuple[Tensor, ...]]
 class ContextUnit(nn.Module):
     """A recurrent cell on channel means; a subclass needs ``forward`` and a place in MODELS.
 
-    Its state is the context c, unless ``start``, ``output`` and ``context`` say otherwise.
+    The state is the context c. A unit with another state, such as a tuple, overrides ``initial_state``,
+    ``output`` and ``context`` too.
 
     Args:
         channels (int): C.
+
+    Attributes:
+        not_compared (tuple[str]): Arguments in which a network may differ from the one that its
+            checkpoint was trained in.
     """
+
+    not_compared: Tuple[str, ...] = ('reduction', )
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -32,15 +39,14 @@ class ContextUnit(nn.Module):
         Args:
             y (Tensor): Channel means, (..., C).
             state (Tensor | tuple[Tensor], optional): Of the layer before, each tensor broadcastable
-                to (..., C), so that one call serves all layers that a context refreshes; None ahead
-                of the first layer.
+                to (..., C), so that one call refreshes all earlier layers; None in the first layer.
 
         Returns:
             Tensor | tuple[Tensor]: The new state, each (..., C).
         """
         raise NotImplementedError
 
-    def start(self, c: Tensor) -> State:
+    def initial_state(self, c: Tensor) -> State:
         """State ahead of the first layer with a learned initial context c, (B, C)."""
         return c
 
@@ -91,18 +97,19 @@ class DSU(ContextUnit):
             self.from_context = perceptron(channels, reduction, 3)
 
     def forward(self, y: Tensor, c: Optional[Tensor] = None) -> Tensor:
-        first, c = c is None, torch.zeros_like(y) if c is None else c
+        first = c is None
+        c = torch.zeros_like(y) if first else c
         h = self.normalizer(c)
         if self.joint:
             s = torch.relu(self.squeeze(torch.cat([h.expand_as(y), y], -1)))  # DLA Eq. 7
             pre = self.expand(s)
         else:
             pre = self.from_input(y) + self.from_context(torch.zeros_like(y) if first else h)
-        if dsu_is_fast(pre, c):  # the lines below in one operation
+        if dsu_is_fast(pre, c):  # fused: the rest of this method
             return dsu_update(pre, c)
-        i, f, new = pre.chunk(3, -1)
-        i, f, new = i.sigmoid(), f.sigmoid(), new.tanh()  # DLA Eq. 8
-        return f * c + i * new  # DLA Eq. 9
+        i, f, candidate = pre.chunk(3, -1)
+        i, f, candidate = i.sigmoid(), f.sigmoid(), candidate.tanh()  # DLA Eq. 8
+        return f * c + i * candidate  # DLA Eq. 9
 
     def output(self, c: Tensor) -> Tensor:
         return c.sigmoid()
@@ -146,12 +153,12 @@ class LSTM(ContextUnit):
         return nn.Linear(self.channels, 4 * self.channels)
 
     def forward(self, y: Tensor, state: Optional[Tuple[Tensor, Tensor]] = None) -> Tuple[Tensor, Tensor]:
-        h, c = self.start(torch.zeros_like(y)) if state is None else state
+        h, c = self.initial_state(torch.zeros_like(y)) if state is None else state
         i, f, g, o = (self.from_input(y) + self.from_context(h)).chunk(4, -1)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
         return o.sigmoid() * self.cell_activation(c), c
 
-    def start(self, c: Tensor) -> Tuple[Tensor, Tensor]:
+    def initial_state(self, c: Tensor) -> Tuple[Tensor, Tensor]:
         return torch.zeros_like(c), c
 
     def output(self, state: Tuple[Tensor, Tensor]) -> Tensor:
@@ -194,6 +201,7 @@ def perceptron(channels: int, reduction: int, num_outputs: int) -> nn.Sequential
 
 def context_unit_class(config: Optional[dict], default: str) -> type:
     """Class of the context unit of a config ``dict(type=..., ...)`` or, without type, the default."""
+    check_config('context_unit', config, 'dict(type=\'mmdla.DSU\', reduction=20)')
     return registered('the type of context_unit', ContextUnit, (config or {}).get('type', default))
 
 
@@ -209,5 +217,7 @@ def build_context_unit(config: Optional[dict], channels: int, default: str) -> C
         UserError: For an unknown type or an argument that the unit does not have.
     """
     cls = context_unit_class(config, default)
+    if 'gates' in (config or {}):
+        raise UserError('context_unit has no argument gates: it is now form=\'joint\' or \'split\'.')
     arguments = {name: value for name, value in (config or {}).items() if name != 'type'}
     return construct('context unit', cls, channels, **arguments)

@@ -1,6 +1,8 @@
-"""What a trunk asks of whatever connects its layers."""
+"""Base class of the modules that connect the layers of a stage."""
+from inspect import signature
 from typing import Callable, Optional, Tuple
 
+import torch
 from torch import Tensor, nn
 
 from mmdla.errors import UserError
@@ -11,15 +13,14 @@ GAMMAS = dict(scaled=lambda n: n**-0.5, one=lambda n: 1.0, zero=lambda n: 0.0)
 
 
 class Interaction(nn.Module):
-    """Connects the layers (blocks) of one stage; on its own it leaves the trunk as it is.
+    """Connects the layers (blocks) of one stage. This base class leaves the trunk unchanged.
 
     A form of layer attention is a subclass in :data:`mmdla.registry.MODELS` with a ``forward``. A
     trunk builds one instance for each stage, with the arguments below and those of its config. The
     state belongs to one forward pass.
 
-    A ``ModuleList`` with one entry for each layer belongs to the layers one by one, where stages of
-    a vision transformer are frozen or learning rates decay from layer to layer; all other
-    parameters belong to the stage.
+    The trunk's ``init_cfg`` applies to its parameters, too; override :meth:`init_weights` for another
+    start.
 
     Args:
         channels (int): C of the stage.
@@ -27,16 +28,23 @@ class Interaction(nn.Module):
         norm_cfg (dict): Norm of the trunk, on maps.
 
     Attributes:
-        num_means (int): How many channel means ``forward`` takes: 0, 1 (of x) or 2 (of o too). A
-            trunk may leave them out; one that sums and averages in one pass gives them.
+        num_means (int): How many channel means ``forward`` takes: 0, 1 (of x) or 2 (of x and o).
+            ResNets, which compute them along with the block's sum, pass them; other trunks do not.
         joins (bool): Whether ``join`` is to be called.
-        extra_channels (int): Channels of ``block_input`` beside those of x.
-        extra_outputs (int): Channels of ``finish`` beside those of x.
+        extra_channels (int): Channels that ``block_input`` adds to those of x, on ResNets only.
+        extra_outputs (int): Channels that ``finish`` adds to those of x, on ResNets only.
+        per_layer (tuple[str]): Names of module lists with one entry for each layer: they are frozen, and
+            get learning rates, with their layers, all other parameters with the stage.
         zero_start (bool): Whether ``attention_init='zero'`` starts as the plain trunk and trains.
-        ignored (tuple[str]): Prefixes of tensors that a checkpoint may have beyond these.
+        ignored_keys (tuple[str]): Prefixes of tensors that a checkpoint may have beyond these.
         default_unit (str): Type of a context unit whose config has none.
         for_tokens (dict): Arguments that replace defaults on a vision transformer.
-        recorder (callable, optional): Is told the attention of each layer, see :meth:`record`.
+        not_compared (tuple[str]): Arguments in which a network may differ from the one that its
+            checkpoint was trained in.
+        records (bool): Whether :meth:`record` is called, so that the attention can be drawn.
+        softmax (bool): Whether the recorded weights are softmax scores.
+        recorder (callable, optional): Called with the attention weights of each layer, see
+            :meth:`record`.
     """
 
     num_means = 0
@@ -44,17 +52,23 @@ class Interaction(nn.Module):
     extra_channels = 0
     extra_outputs = 0
     zero_start = False
-    ignored: Tuple[str, ...] = ()
+    ignored_keys: Tuple[str, ...] = ()
     default_unit = 'DSU'
     for_tokens: dict = {}
+    per_layer: Tuple[str, ...] = ('layers', 'norms', 'shortcut_norms')
+    not_compared: Tuple[str, ...] = ('drop_path_rate', )
+    records = False
+    softmax = False
     recorder: Optional[Callable] = None
 
     def __init__(self, channels: int, num_layers: int, norm_cfg: dict) -> None:
         super().__init__()
         self.channels = channels
         self.num_layers = num_layers
+        self.norm_cfg = norm_cfg
+        self.dim_per_head = channels
 
-    def start(self, x: Tensor, state):
+    def initial_state(self, x: Tensor, state):
         """State ahead of the stage's first layer.
 
         Args:
@@ -64,7 +78,7 @@ class Interaction(nn.Module):
         return None
 
     def block_input(self, x: Tensor, state) -> Tensor:
-        """What the first convolution of the next block reads, from its input x (B, C, H, W)."""
+        """What the first convolution of the next block reads: (B, C + extra_channels, H, W)."""
         return x
 
     def join(self, index: int, branch: Tensor, state) -> Tuple[Tensor, object]:
@@ -77,7 +91,7 @@ class Interaction(nn.Module):
             index (int): Layer in the stage, from 0.
             x (Tensor): x_l, the output of the block, (B, C, H, W).
             o (Tensor): The block's shortcut, (B, C, H, W).
-            state: What the call for the layer before, or ``start``, returned.
+            state: What the call for the layer before, or ``initial_state``, returned.
             *means (Tensor): Channel means of x and o, (B, C) each; see ``num_means``.
 
         Returns:
@@ -85,8 +99,8 @@ class Interaction(nn.Module):
         """
         return x, state
 
-    def outside(self, index: int, x: Tensor) -> Tensor:
-        """What becomes of tokens outside the map, such as a class token: (B, C, 1, L), the same."""
+    def extra_tokens(self, index: int, x: Tensor) -> Tensor:
+        """Update tokens outside the map, such as a class token: (B, C, 1, L) to (B, C, 1, L)."""
         return x
 
     def finish(self, x: Tensor, state) -> Tensor:
@@ -96,14 +110,14 @@ class Interaction(nn.Module):
     def last_stage(self) -> None:
         """Called at construction for the last stage of a trunk."""
 
-    def init_gammas(self, attention_init: str) -> None:
-        """Set the gammas that decide how much the attention adds at the start; see ``GAMMAS``."""
+    def init_weights(self, attention_init: str) -> None:
+        """Called after the trunk's initialisation; a key of ``GAMMAS`` says how much to add at first."""
 
     def fuse(self) -> None:
         """Fold norms for inference, in place."""
 
     def record(self, index: int, newest: Tensor, carried: Optional[Tensor] = None) -> None:
-        """Tell the recorder, if there is one, what the values v_1 ... v_l weigh in o_l.
+        """Hand the weights of v_1 ... v_l in o_l to the recorder; call it where there is one.
 
         Args:
             index (int): Layer l - 1.
@@ -111,15 +125,16 @@ class Interaction(nn.Module):
             carried (Tensor, optional): What multiplies the weights of all others, those of the
                 layer before, (B, C) or (C, ); None where there are no others.
         """
-        if self.recorder is not None:
-            self.recorder(self, index, newest.detach(), carried if carried is None else carried.detach())
+        self.recorder(self, index, newest.detach(), carried if carried is None else carried.detach())
+
+    def norm_scale(self, index: int) -> Tensor:
+        """What o_l is multiplied by on its way into the next layer's shortcut, (C, ) or (1, )."""
+        return torch.ones(1)
 
     def layer_of(self, name: str) -> Optional[int]:
         """Layer that owns the parameter with this name, or None for one of the whole stage."""
         part, _, rest = name.partition('.')
-        layers = getattr(self, part)
-        own = isinstance(layers, nn.ModuleList) and len(layers) == self.num_layers
-        return int(rest.partition('.')[0]) if own else None
+        return int(rest.partition('.')[0]) if part in self.per_layer else None
 
 
 def registered(kind: str, base: type, type_) -> type:
@@ -135,7 +150,8 @@ def registered(kind: str, base: type, type_) -> type:
     """
     found = MODELS.get(type_) if isinstance(type_, str) else type_
     if not (isinstance(found, type) and issubclass(found, base)):
-        names = [name for name, cls in MODELS.module_dict.items() if issubclass(cls, base)]
+        names = [f'mmdla.{name}' for name, cls in MODELS.module_dict.items()
+                 if isinstance(cls, type) and issubclass(cls, base)]
         raise UserError(f'{kind} must be one of {", ".join(map(repr, names))}, or a subclass of '
                         f'{base.__name__} in mmdla.registry.MODELS whose file custom_imports names; '
                         f'got {type_!r}.')
@@ -145,19 +161,26 @@ def registered(kind: str, base: type, type_) -> type:
 def construct(kind: str, cls: type, *args, **kwargs) -> nn.Module:
     """``cls(...)``; a UserError for arguments that it does not take."""
     try:
-        return cls(*args, **kwargs)
+        signature(cls).bind(*args, **kwargs)
     except TypeError as error:
         raise UserError(f'{kind} {cls.__name__} does not take these arguments ({error}): see its '
-                        'documentation.') from error
+                        'documentation, and write _delete_=True where a config replaces the type of '
+                        'another.') from error
+    return cls(*args, **kwargs)
+
+
+def check_config(kind: str, config: Optional[dict], example: str) -> None:
+    """A UserError for what is neither a dict nor None."""
+    if not (config is None or isinstance(config, dict)):
+        raise UserError(f'{kind} is a dict with type, such as {example}; got {config!r}.')
 
 
 def interaction_class(config: Optional[dict]) -> type:
     """Class of the interaction of a config ``dict(type=..., ...)``; None is the plain trunk."""
     if config is None:
         return Interaction
-    if not isinstance(config, dict) or 'type' not in config:
-        raise UserError(f'interaction is a dict with type, such as dict(type=\'mmdla.DLALight\'); '
-                        f'got {config!r}.')
+    check_config('interaction', config if config and 'type' in config else str(config),
+                 'dict(type=\'mmdla.DLALight\')')
     return registered('the type of interaction', Interaction, config['type'])
 
 

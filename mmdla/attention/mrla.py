@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmdla.errors import UserError
 from mmdla.ops import (
     base_attention,
     base_is_fast,
@@ -39,25 +40,26 @@ class MRLALight(LightLayerAttention):
     def forward(self, index: int, x: Tensor, o: Tensor, state,
                 y: Optional[Tensor] = None) -> Tuple[Tensor, object]:
         layer, norm = self.layers[index], self.norms[index]
-        u, o = self.normed(index, x, o)
+        u, o = self.norm_inputs(index, x, o) if self.pre_norm else (x, o)
         score = layer.score(gap(u) if y is None else y)
-        self.record(index, score[:, None], layer.lambda_l)
-        if not self.pre_norm and light_is_fast(x, o):  # the two lines below in one pass over memory
+        if self.recorder is not None:
+            self.record(index, score[:, None], layer.lambda_l)
+        if not self.pre_norm and light_is_fast(x, o):  # fused: the rest of this method
             return light_attention(x, o, layer.value.weight, score, layer.lambda_l, None, None, norm,
                                    self.drop_path), state
         v = self.value_act(layer.value(u))
         o = scale(o, layer.lambda_l) + scale(v, score)  # MRLA Eq. 3
-        return x + self.added(index, o), state
+        return x + self.attention_branch(index, o), state
 
 
 class BaseLayerAttention(LayerAttention):
-    """The base forms: ReLU on what is added, on a ResNet, and groups on a vision transformer.
+    """The base forms: ``x_l <- x_l + DropPath(ReLU(norm(o_l)))``, without the ReLU if ``pre_norm``.
 
     Args:
         channels, num_layers, norm_cfg: See :class:`Interaction`.
         dim_per_head, drop_path_rate, pre_norm: See :class:`LayerAttention`.
-        group (int, optional): Attention is over the layers so far of a group of this many; of the
-            stage by default.
+        group (int, optional): Number of consecutive layers that attend to each other, 4 on vision
+            transformers; by default all of the stage.
     """
 
     softmax = True
@@ -66,28 +68,31 @@ class BaseLayerAttention(LayerAttention):
     def __init__(self, channels: int, num_layers: int, norm_cfg: dict, dim_per_head: int,
                  drop_path_rate: float, pre_norm: bool, group: Optional[int]) -> None:
         super().__init__(channels, num_layers, norm_cfg, dim_per_head, drop_path_rate, pre_norm)
+        if group is not None and group < 1:
+            raise UserError(f'group must be 1 or more layers; got {group}.')
         self.group = group or num_layers
         self.zero_start = pre_norm  # a zero passes no gradient through a ReLU
 
-    def added(self, index: int, o: Tensor) -> Tensor:
+    def attention_branch(self, index: int, o: Tensor) -> Tensor:
         return o if self.pre_norm else self.drop_path(F.relu(self.norms[index](o)))
 
-    def attend(self, index: int, x: Tensor, u: Tensor, weights: Tensor,
+    def attend(self, index: int, x: Tensor, u: Tensor, a: Tensor,
                values: Tuple[Tensor, ...]) -> Tuple[Tensor, Tuple[Tensor, ...]]:
-        """``x_l <- x_l + added(sum_t w_t v_t)`` and the values v_1 ... v_l.
+        """The next block's input, from ``o_l = sum_t a_lt v_t``, and the values v_1 ... v_l.
 
         Args:
             index (int): Layer in the stage, from 0.
             x (Tensor): x_l, (B, C, H, W).
             u (Tensor): What v_l is made from: x_l or its norm.
-            weights (Tensor): w_1 ... w_l, (B, l, C).
+            a (Tensor): a_l1 ... a_ll, (B, l, C).
             values (tuple[Tensor]): v_1 ... v_{l-1}, (B, C, H, W) each.
         """
         layer, norm = self.layers[index], self.norms[index]
-        if not self.pre_norm and base_is_fast(x, values, norm):  # the same in one pass over memory
-            return base_attention(x, layer.value.weight, weights, values, norm, self.drop_path)
+        if not self.pre_norm and base_is_fast(x, values, norm):  # fused: the rest of this method
+            return base_attention(x, layer.value.weight, a, values, norm, self.drop_path)
         values = (*values, layer.value(u))
-        return x + self.added(index, weighted_sum(weights, values)), values
+        o = weighted_sum(a, values)  # MRLA Eq. 2
+        return x + self.attention_branch(index, o), values
 
 
 @MODELS.register_module()
@@ -110,12 +115,13 @@ class MRLABase(BaseLayerAttention):
     def forward(self, index: int, x: Tensor, o: Tensor, state,
                 y: Optional[Tensor] = None) -> Tuple[Tensor, tuple]:
         keys, values = (None, ()) if index % self.group == 0 else state
-        u, _ = self.normed(index, x, o)
+        u = self.norms[index](x) if self.pre_norm else x
         q, k = self.layers[index].query_and_key(gap(u) if y is None else y)
         keys = append_layer(keys, k)
         a = softmax_over_layers(q, keys, self.dim_per_head)
-        self.record(index, a)
-        x, values = self.attend(index, x, u, a, values)  # MRLA Eq. 2
+        if self.recorder is not None:
+            self.record(index, a)
+        x, values = self.attend(index, x, u, a, values)
         return x, (keys, values)
 
 

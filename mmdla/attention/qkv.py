@@ -45,14 +45,14 @@ class LayerQKV(nn.Module):
 class LightLayerQKV(LayerQKV):
     """With lambda_l, (C, ), which starts as N(0, 1)."""
 
-    def __init__(self, channels: int, dim_per_head: int = 32) -> None:
+    def __init__(self, channels: int, dim_per_head: int) -> None:
         super().__init__(channels, dim_per_head)
         self.lambda_l = nn.Parameter(torch.randn(channels))
 
     def score(self, y: Tensor) -> Tensor:
         """``sigmoid(s_ll)``, ``s_ll = <q_l, k_l> / sqrt(D)`` for each head, repeated over its channels.
 
-        With its one key the printed softmax would be constant 1; as the authors do, a sigmoid takes
+        Over one key the paper's softmax would be constant 1; as in the authors' code, a sigmoid takes
         its place.
 
         Args:

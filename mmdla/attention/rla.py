@@ -13,28 +13,28 @@ from .interaction import Interaction
 
 @MODELS.register_module()
 class RLA(Interaction):
-    """A hidden map h beside the trunk, which every block reads and adds to (RLA_g).
+    """A hidden map h alongside the trunk, which every block reads and updates (RLA_g).
 
     The block's first convolution reads ``[x, h]``. With u, its residual branch, ``h <- conv3x3(tanh(
     BN(h + conv1x1(u))))``, both convolutions shared by the stage, the BN each layer's own. A strided
-    block averages h first. The state is h, (B, k, H, W), which goes from stage to stage. The h after
-    the last layer is read by nobody without ``hidden_output``: it is not computed then, and what
-    serves it alone, that layer's norm, is not trained.
+    block averages h first. The state is h, (B, k, H, W), which goes from stage to stage. Without
+    ``hidden_output`` no layer reads the h after the last one: it is not computed, and the norm that it
+    alone uses is not trained.
 
     Args:
         channels, num_layers, norm_cfg: See :class:`Interaction`.
         hidden_channels (int): k.
         hidden_output (bool): Whether the network's last output is ``[x, ReLU(BN(h))]``, with k
             channels more: for a classifier. Without it, as in a detector, a checkpoint's tensors of
-            that norm are left aside.
+            that norm are ignored.
     """
 
     joins = True
+    not_compared = ('hidden_output', )
 
     def __init__(self, channels: int, num_layers: int, norm_cfg: dict, hidden_channels: int = 32,
                  hidden_output: bool = False) -> None:
         super().__init__(channels, num_layers, norm_cfg)
-        self.norm_cfg = norm_cfg
         self.extra_channels = hidden_channels
         self.hidden_output = hidden_output
         self.from_branch = nn.Conv2d(channels, hidden_channels, 1, bias=False)
@@ -43,7 +43,7 @@ class RLA(Interaction):
             build_norm_layer(norm_cfg, hidden_channels)[1] for _ in range(num_layers))
         self.unread: Optional[int] = None
         if not hidden_output:
-            self.ignored = ('output.', )
+            self.ignored_keys = ('output.', )
 
     def last_stage(self) -> None:
         if self.hidden_output:
@@ -56,7 +56,7 @@ class RLA(Interaction):
         if self.num_layers == 1:
             self.requires_grad_(False)
 
-    def start(self, x: Tensor, h: Optional[Tensor]) -> Tensor:
+    def initial_state(self, x: Tensor, h: Optional[Tensor]) -> Tensor:
         return x.new_zeros(x.shape[0], self.extra_channels, *x.shape[2:]) if h is None else h
 
     def block_input(self, x: Tensor, h: Tensor) -> Tensor:

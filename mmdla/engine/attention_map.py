@@ -4,7 +4,7 @@ from typing import Dict, List, Optional
 import torch
 from torch import Tensor, nn
 
-from mmdla.attention import LayerAttention
+from mmdla.attention import Interaction
 from mmdla.errors import UserError
 
 
@@ -26,21 +26,21 @@ class AttentionRecorder:
 
     def __init__(self, model: nn.Module) -> None:
         self.forms = {name: module for name, module in model.named_modules()
-                      if isinstance(module, LayerAttention)}
+                      if isinstance(module, Interaction) and module.records}
         if not self.forms:
             raise UserError('the config\'s model has no layer attention: choose one of MRLA or DLA.')
-        self.rows: Dict[LayerAttention, List[Tensor]] = {form: [] for form in self.forms.values()}
+        self.rows: Dict[Interaction, List[Tensor]] = {form: [] for form in self.forms.values()}
         for form in self.forms.values():
             form.recorder = self.record
 
-    def record(self, form: LayerAttention, index: int, newest: Tensor,
+    def record(self, form: Interaction, index: int, newest: Tensor,
                carried: Optional[Tensor]) -> None:
         """See :meth:`mmdla.attention.Interaction.record`."""
-        rows = self.rows[form]
+        rows, newest = self.rows[form], newest.float().cpu()
         if carried is not None and index:
-            earlier = rows[-1] * (carried * form.norm_scale(index - 1)).float().cpu()[..., None, :]
-            newest = torch.cat([earlier, newest.float().cpu()], 1)
-        rows.append(newest.float().cpu())
+            factor = carried.float().cpu() * form.norm_scale(index - 1).float().cpu()
+            newest = torch.cat([rows[-1] * factor[..., None, :], newest], 1)
+        rows.append(newest)
 
     @property
     def softmax(self) -> bool:

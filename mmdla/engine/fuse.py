@@ -3,8 +3,8 @@ from mmcv.cnn import fuse_conv_bn
 from mmengine.hooks import EMAHook, Hook
 from torch import nn
 
-from mmdla.attention import Interaction
 from mmdla.errors import UserError
+from mmdla.trunks.trunk import Trunk
 
 
 def fuse(model: nn.Module) -> nn.Module:
@@ -25,10 +25,16 @@ def fuse(model: nn.Module) -> nn.Module:
     """
     if model.training:
         raise UserError('fuse() is for inference: call model.eval() first.')
-    for module in model.modules():
-        if isinstance(module, Interaction):
-            module.fuse()
-    return fuse_conv_bn(model)
+    trunks = [module for module in model.modules() if isinstance(module, Trunk)]
+    attentions = [trunk.attention for trunk in trunks]
+    for trunk in trunks:
+        for attention in trunk.attention:
+            attention.fuse()
+        trunk.attention = nn.ModuleList()  # fuse_conv_bn takes neighbours for a sequence
+    model = fuse_conv_bn(model)
+    for trunk, attention in zip(trunks, attentions):
+        trunk.attention = attention
+    return model
 
 
 class FuseHook(Hook):

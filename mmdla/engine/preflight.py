@@ -33,7 +33,7 @@ def check(cfg: Config, splits: Sequence[str]) -> None:
             continue
         evaluators = cfg.get(f'{split}_evaluator') or []
         evaluators = [evaluators] if isinstance(evaluators, dict) else evaluators
-        for dataset in leaves(loader['dataset']):
+        for dataset in inner_datasets(loader['dataset']):
             if dataset is not loader['dataset'] and host_class(dataset, cfg) is CIFAR:
                 raise UserError(f'{split}_dataloader.dataset: CIFAR serves whole batches and cannot '
                                 f'stand in a {loader["dataset"]["type"]}: use it directly.')
@@ -51,22 +51,22 @@ def check_start(backbone: dict) -> None:
             raise missing_start(filename, isinstance(trunk, Trunk) and trunk.can_start_plain)
 
 
-def leaves(dataset: dict) -> Iterator[dict]:
+def inner_datasets(dataset: dict) -> Iterator[dict]:
     """The data sets inside wrappers such as RepeatDataset and ConcatDataset."""
     inner = dataset.get('datasets') or [dataset.get('dataset')]
     for child in inner:
         if child is None:
             yield dataset
         else:
-            yield from leaves(child)
+            yield from inner_datasets(child)
 
 
-def local(path) -> bool:
+def is_local_path(path) -> bool:
     return isinstance(path, str) and path != '' and '://' not in path
 
 
 def check_exists(name: str, path: str, exists) -> None:
-    if local(path) and not exists(path):
+    if is_local_path(path) and not exists(path):
         raise UserError(f'{name}: {path} does not exist: put the data there or name another place '
                         '(see "Data" in the README).')
 
@@ -74,8 +74,8 @@ def check_exists(name: str, path: str, exists) -> None:
 def annotation_file(dataset: dict) -> str:
     """Path of the annotation file; empty where there is none or it is not one local file."""
     ann_file = dataset.get('ann_file')
-    path = os.path.join(dataset.get('data_root') or '', ann_file) if local(ann_file) else ''
-    return path if local(path) else ''
+    path = os.path.join(dataset.get('data_root') or '', ann_file) if is_local_path(ann_file) else ''
+    return path if is_local_path(path) else ''
 
 
 def check_dataset(name: str, dataset: dict, cfg: Config) -> None:
@@ -90,13 +90,13 @@ def check_dataset(name: str, dataset: dict, cfg: Config) -> None:
     prefixes = dataset.get('data_prefix')
     prefixes = {'': prefixes} if isinstance(prefixes, str) else prefixes or {}
     for prefix in prefixes.values():
-        if local(prefix):
+        if is_local_path(prefix):
             check_exists(f'{name}.data_prefix', os.path.join(root, prefix), os.path.isdir)
     if not ann_file.endswith('.json') or not is_detection(kind):
         return
     classes = class_names(dataset, kind)
     check_classes(name, classes, ann_file)
-    if local(prefixes.get('img')):
+    if is_local_path(prefixes.get('img')):
         image = os.path.join(root, prefixes['img'], first_image(ann_file))
         check_exists(f'{name}.data_prefix (first image of {ann_file})', image, os.path.isfile)
     for key, count in num_classes(cfg.model):
@@ -121,7 +121,7 @@ def check_evaluator(name: str, evaluator: dict, dataset: dict) -> None:
     check_exists(f'{name}.ann_file', given, os.path.isfile)
     if all(path.endswith('.json') and os.path.isfile(path) for path in (given, own)):
         image = first_image(own)
-        with opened(given) as content:
+        with mmap_file(given) as content:
             if content.find(json.dumps(image).encode()) < 0:
                 raise UserError(f'{name}.ann_file: {given} is of other images than the data set\'s '
                                 f'{own} (it lacks {image}): set it to the same file.')
@@ -173,7 +173,7 @@ def num_classes(model: dict) -> Iterator[tuple]:
                     yield f'{parent}.{part}{position}.num_classes', one['num_classes']
 
 
-def opened(path: str) -> mmap.mmap:
+def mmap_file(path: str) -> mmap.mmap:
     with open(path, 'rb') as file:
         try:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -188,7 +188,7 @@ def unreadable(path: str) -> UserError:
 
 def coco_categories(ann_file: str) -> List[str]:
     """Category names of a COCO annotation file, without parsing the rest of it."""
-    with opened(ann_file) as content:
+    with mmap_file(ann_file) as content:
         try:
             if content[-20:].rstrip()[-1:] != b'}':
                 raise ValueError('cut off')
@@ -208,7 +208,7 @@ def coco_categories(ann_file: str) -> List[str]:
 
 def first_image(ann_file: str) -> str:
     """File name of the first image of a COCO annotation file."""
-    with opened(ann_file) as content:
+    with mmap_file(ann_file) as content:
         images = re.search(rb'"images"\s*:\s*\[\s*\{', content)
         name = images and re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")').search(
             content, images.end())

@@ -17,8 +17,8 @@ HISTORY = [
 def mmengine_checkpoints():
     """A context in which ``torch.load`` reads mmengine's own checkpoints.
 
-    Since torch 2.6 it refuses classes that it was not told of, and the original mmengine (0.10.7)
-    does not name those that it writes: its logging history, which OneDL's names.
+    Since torch 2.6 it refuses classes that are not on its list of safe globals, and the original
+    mmengine (0.10.7) does not add those of the logging history that it saves; OneDL's does.
     """
     if hasattr(torch.serialization, 'safe_globals'):  # since torch 2.5
         known = torch.serialization.get_safe_globals()  # which the context would remove at its end

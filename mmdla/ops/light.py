@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .backend import accumulator, implementation, kernels, needs_grad
-from .norm import bn_affine, drop_path_scale, is_bn_affine, scale_affine, update_running_stats
+from .norm import BNAffine, bn_affine, drop_path_scale, is_bn_affine, scale_affine, update_running_stats
 
 
 def light_is_fast(x: Tensor, o: Tensor) -> bool:
@@ -40,14 +40,13 @@ def light_attention(x: Tensor, o: Tensor, value_weight: Tensor, score: Tensor, l
     dtype = accumulator(x.dtype)
     factors = [None if factor is None else factor.to(dtype).contiguous()
                for factor in (value_weight, score, lambda_l, d, excite_weight)]
-    known_norm = is_bn_affine(norm, x)
-    if how == 'kernels' and known_norm:
-        return light_kernels(x, o, factors, norm, drop_path)
+    affine = bn_affine(norm, x) if is_bn_affine(norm, x) else None
+    if how == 'kernels' and affine is not None:
+        return light_kernels(x, o, factors, affine, norm, drop_path)
     convolve = depthwise_pair
     if how == 'triton':
         from .triton_kernels import depthwise_pair as convolve
     kernel_x, kernel_o = fold(*factors)
-    affine = bn_affine(norm, x) if known_norm else None
     if affine is None or affine.normalize:
         return x + drop_path(norm(convolve(x, o, kernel_x, kernel_o)))
     gamma, beta = scale_affine(affine, drop_path_scale(drop_path, x))
@@ -55,10 +54,10 @@ def light_attention(x: Tensor, o: Tensor, value_weight: Tensor, score: Tensor, l
     return convolve(x, o, kernel_x, gamma[..., None] * kernel_o, beta)
 
 
-def light_kernels(x: Tensor, o: Tensor, factors: Sequence[Optional[Tensor]], norm: nn.Module,
-                  drop_path: nn.Module) -> Tensor:
+def light_kernels(x: Tensor, o: Tensor, factors: Sequence[Optional[Tensor]], affine: BNAffine,
+                  norm: nn.Module, drop_path: nn.Module) -> Tensor:
     """:func:`light_attention` by the C++ kernels."""
-    gamma, beta, normalize, eps = bn_affine(norm, x)
+    gamma, beta, normalize, eps = affine
     inputs = (x, o, *factors, gamma, beta, drop_path_scale(drop_path, x), eps, normalize)
     if needs_grad(x, o, *factors, gamma, beta):
         out, mean, var = kernels().light(*inputs)

@@ -13,7 +13,7 @@ def defaults_of(function: Callable) -> dict:
 
 
 def interaction_arguments(config: Optional[dict], defaults: dict) -> dict:
-    """Arguments of an interaction that its tensors' shapes do not tell, with their defaults.
+    """Arguments of an interaction that do not affect its tensors' shapes, with their defaults.
 
     Those of its context unit are called ``context_unit.x``.
     """
@@ -23,6 +23,8 @@ def interaction_arguments(config: Optional[dict], defaults: dict) -> dict:
         given = arguments.pop('context_unit')
         unit = context_unit_class(given, cls.default_unit)
         values = {**defaults_of(unit), **(given or {}), 'type': unit.__name__}
-        arguments.update({f'context_unit.{name}': value for name, value in values.items()})
-    ignored = ('type', 'drop_path_rate', 'hidden_output', 'context_unit.reduction')
-    return {name: value for name, value in arguments.items() if name not in ignored}
+        arguments.update({f'context_unit.{name}': value for name, value in values.items()
+                          if name not in unit.not_compared})
+    compared = {name: value for name, value in arguments.items()
+                if name not in ('type', *cls.not_compared)}
+    return {**compared, 'interaction': cls.__name__} if config else compared

@@ -3,7 +3,7 @@
 Each plugin is ``dict(cfg=dict(type=..., ...), position=..., stages=..., blocks=..., per_stage=...)``,
 of which mmdet's ResNet knows the first three:
 
-- ``cfg``: the layer. It is built with ``in_channels`` beside these arguments. Norms inside it are
+- ``cfg``: the layer. It is built with these arguments and ``in_channels``. Norms inside it are
   its own ``norm_cfg``'s, not the trunk's.
 - ``position``: where it is put,
 
@@ -72,7 +72,7 @@ def plugins_of_stage(plugins: Sequence[dict], stage: int,
 
 
 def build_layer(build: Callable, cfg: dict, *args, **kwargs):
-    """``build(cfg, ...)``, one of mmcv's functions, or one sentence."""
+    """``build(cfg, ...)``, one of mmcv's functions; a UserError for an unknown type or argument."""
     try:
         return build(cfg, *args, **kwargs)
     except KeyError as error:
@@ -84,7 +84,7 @@ def build_layer(build: Callable, cfg: dict, *args, **kwargs):
 
 
 def of_stage(name: str, values: Sequence, stage: int):
-    """``values[stage]``, or one sentence."""
+    """``values[stage]``; a UserError where there is no such value."""
     if not isinstance(values, (list, tuple)) or len(values) <= stage:
         raise UserError(f'{name}={values!r} of a plugin has no value for stage {stage}: give one '
                         'for each stage.')

@@ -2,18 +2,15 @@
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
-import torch.nn.functional as F
-import torch.utils.checkpoint as cp
 from mmcv.cnn import build_conv_layer
 from mmpretrain.models.backbones import resnet as host
 from torch import Tensor, nn
 
 from mmdla.errors import UserError, choose
-from mmdla.ops import add_relu, add_relu_mean
 from mmdla.registry import MODELS
 
-from .block import BasicBlock, Bottleneck
 from .plugins import plugin_arguments, plugins_of_stage
+from .stage import BasicBlock, Bottleneck, Stage
 from .trunk import Trunk
 
 CIFAR = dict(
@@ -40,7 +37,7 @@ class ResNet(Trunk, host.ResNet):
 
     ``forward`` takes images (B, 3, H, W) and returns a tuple of the outputs of the stages in
     ``out_indices``, each (B, C_i, H_i, W_i). Parameter names of the trunk are torchvision's. The stages
-    ``layer1`` ... hold the blocks alone, as in the host: their own ``forward`` is the plain trunk's.
+    are ``layer1`` ..., their attention ``attention.0`` ...
 
     Args:
         depth (int): 18, 34, 50, 101 or 152; on the CIFAR trunk any 9n + 2, such as 20, 56, 110.
@@ -89,33 +86,35 @@ class ResNet(Trunk, host.ResNet):
         if trunk == 'cifar':
             self.arch_settings = cifar_arch(depth)
         choose('depth', depth, self.arch_settings)
-        self.size = str(depth)
-        self.attention_init = attention_init
-        super().__init__(depth, **self.split_init_cfg(kwargs))
+        super().__init__(depth, **self.host_arguments(kwargs))
         self.add_attention(
-            interaction, [(stage[-1].out_channels, len(stage)) for stage in self.stages], self.norm_cfg)
+            interaction, attention_init,
+            [(stage[-1].out_channels, len(stage)) for stage in self.stages], self.norm_cfg)
         for stage, attention in zip(self.stages, self.attention):
-            for block in stage:
-                block.widen_input(attention.extra_channels)
+            stage.connect(attention)
         self.feat_dim += self.attention[-1].extra_outputs
         if self.attention[-1].extra_outputs and max(self.out_indices) + 1 < self.num_stages:
-            raise UserError('hidden_output=True is of the last stage: have it in out_indices.')
+            raise UserError(f'{type(self.attention[-1]).__name__} adds channels to the last stage\'s '
+                            'output, which requires the last stage in out_indices.')
         self.plugins = plugins or ()
         added = [self.add_plugins(index, stage) for index, stage in enumerate(self.stages)]
         self.non_shape_arguments.update(style=self.style, **(dict(plugins=added) if plugins else {}))
-        self.freeze_attention()
-        super()._freeze_stages()  # plugins too
+        self.freeze_attention(self.frozen_stages)
+        self._freeze_stages()  # again: the plugins came after the host's call
 
     def _make_stem_layer(self, in_channels: int, stem_channels: int) -> None:
         super()._make_stem_layer(in_channels, stem_channels)
         if self.trunk == 'cifar':
             if self.deep_stem:
-                raise UserError('deep_stem=True is of trunk=\'imagenet\': leave it out.')
+                raise UserError('deep_stem=True is only supported with trunk=\'imagenet\'.')
             self.conv1 = build_conv_layer(
                 self.conv_cfg, in_channels, stem_channels, 3, padding=1, bias=False)
             self.maxpool = nn.Identity()
 
-    def add_plugins(self, index: int, stage: nn.Sequential) -> List[tuple]:
+    def make_res_layer(self, **kwargs) -> Stage:
+        return Stage(**kwargs)
+
+    def add_plugins(self, index: int, stage: Stage) -> List[tuple]:
         """Put plugins into a stage; position, arguments and blocks of each."""
         added = []
         for position, cfg, blocks in plugins_of_stage(self.plugins, index, len(stage)):
@@ -125,53 +124,25 @@ class ResNet(Trunk, host.ResNet):
         return added
 
     @property
-    def stages(self) -> List[nn.Sequential]:
+    def stages(self) -> List[Stage]:
         return [getattr(self, name) for name in self.res_layers]
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         x = self.stem(x) if self.deep_stem else self.relu(self.norm1(self.conv1(x)))
-        x, state = self.maxpool(x), None
+        x, carry = self.maxpool(x), [None]
         outs = []
-        for index in range(self.num_stages):
-            x, state = self.scan(index, x, state)
+        for index, stage in enumerate(self.stages):
+            x = stage(x, carry)
             if index in self.out_indices:
                 outs.append(x)
         if index in self.out_indices:
-            outs[-1] = self.attention[-1].finish(x, state)
+            outs[-1] = self.attention[-1].finish(x, carry[0])
         return tuple(outs)
 
-    def scan(self, stage: int, x: Tensor, state=None) -> Tuple[Tensor, object]:
-        """Output and last state of a stage from its input and the state of the stage before."""
-        attention = self.attention[stage]
-        state = attention.start(x, state)
-        for index, block in enumerate(self.stages[stage]):
-            if self.with_cp and x.requires_grad:
-                x, state = cp.checkpoint(
-                    self.step, attention, index, block, x, state, use_reentrant=False)
-            else:
-                x, state = self.step(attention, index, block, x, state)
-        return x, state
-
-    @staticmethod
-    def step(attention: nn.Module, index: int, block: nn.Module, x: Tensor,
-             state) -> Tuple[Tensor, object]:
-        """One layer: a block, its sum, the attention."""
-        branch, o = block.branches(x, attention.block_input(x, state))
-        means = ()
-        if attention.joins:
-            branch, state = attention.join(index, branch, state)
-            x = F.relu(branch + o, inplace=True)
-        elif attention.num_means:
-            x, o, *means = add_relu_mean(branch, o, both=attention.num_means == 2)
-        else:
-            x = add_relu(branch, o)
-        x, state = attention(index, x, o, state, *means[:attention.num_means])
-        return block.after(x), state
-
     @property
-    def unbuilt(self) -> Tuple[str, ...]:
+    def ignored_prefixes(self) -> Tuple[str, ...]:
         stages = range(self.num_stages, 4)
-        return (*super().unbuilt, *(f'layer{i + 1}.' for i in stages),
+        return (*super().ignored_prefixes, *(f'layer{i + 1}.' for i in stages),
                 *(f'attention.{i}.' for i in stages))
 
     def plugin_layers(self, *positions: str) -> Dict[str, nn.Module]:
@@ -180,7 +151,7 @@ class ResNet(Trunk, host.ResNet):
                 for position in positions or block.plugins for name in block.plugins[position]}
 
     @torch.no_grad()
-    def neutral_plugins(self) -> List[str]:
+    def identity_plugins(self) -> List[str]:
         names = []
         for name, layer in self.plugin_layers('after_branch', 'after_block').items():
             channels = self.get_submodule(name.rpartition('.')[0]).out_channels
@@ -192,15 +163,14 @@ class ResNet(Trunk, host.ResNet):
             layer.train(training)
         return names
 
-    def freeze_attention(self) -> None:
-        """Of the frozen stages, whose blocks the host freezes."""
-        for attention in self.attention[:max(self.frozen_stages, 0)]:
-            attention.eval().requires_grad_(False)
-
     def train(self, mode: bool = True) -> 'ResNet':
         super().train(mode)
-        self.freeze_attention()
+        self.freeze_attention(self.frozen_stages)
         return self
+
+    @property
+    def title(self) -> str:
+        return f'{type(self).__name__}-{self.depth}'
 
     def block_name(self, stage: int, layer: int) -> str:
         return f'{self.res_layers[stage]}.{layer}'

@@ -8,6 +8,14 @@ from .resnet import ResNet
 from .vision_transformer import VisionTransformer
 
 
+def with_interaction(arguments: dict, interaction: dict) -> dict:
+    """Arguments of a trunk with this interaction."""
+    if 'interaction' in arguments:
+        raise UserError('interaction does not go with a system that has its own: use '
+                        'type=\'mmdla.ResNet\' or type=\'mmdla.VisionTransformer\'.')
+    return {**arguments, 'interaction': interaction}
+
+
 def given(**arguments) -> dict:
     """The arguments that are not None."""
     return {name: value for name, value in arguments.items() if value is not None}
@@ -46,7 +54,7 @@ class MRLAResNet(ResNet):
         form = choose('variant', variant, dict(light='mmdla.MRLALight', base='mmdla.MRLABase'))
         interaction = dict(type=form, drop_path_rate=attention_drop_path,
                            **given(dim_per_head=dim_per_head))
-        super().__init__(depth, interaction=interaction, **kwargs)
+        super().__init__(depth, **with_interaction(kwargs, interaction))
 
 
 @MODELS.register_module()
@@ -102,7 +110,7 @@ class DLAResNet(ResNet):
             initial_context=initial_context,
             drop_path_rate=attention_drop_path,
             **given(excite=excite, refresh=refresh, dim_per_head=dim_per_head))
-        super().__init__(depth, interaction=interaction, **kwargs)
+        super().__init__(depth, **with_interaction(kwargs, interaction))
 
 
 @MODELS.register_module()
@@ -121,8 +129,8 @@ class DIAResNet(ResNet):
     """
 
     def __init__(self, depth: int, context_unit: Optional[dict] = None, **kwargs) -> None:
-        super().__init__(
-            depth, interaction=dict(type='mmdla.LII', context_unit=context_unit), **kwargs)
+        interaction = dict(type='mmdla.LII', context_unit=context_unit)
+        super().__init__(depth, **with_interaction(kwargs, interaction))
 
 
 @MODELS.register_module()
@@ -148,7 +156,7 @@ class RLAResNet(ResNet):
                  **kwargs) -> None:
         interaction = dict(
             type='mmdla.RLA', hidden_channels=hidden_channels, hidden_output=hidden_output)
-        super().__init__(depth, interaction=interaction, **kwargs)
+        super().__init__(depth, **with_interaction(kwargs, interaction))
 
 
 @MODELS.register_module()
@@ -178,7 +186,8 @@ class MRLAVisionTransformer(VisionTransformer):
     def __init__(self, arch: Union[str, dict] = 'deit-tiny', variant: str = 'light',
                  dim_per_head: int = 16, **kwargs) -> None:
         form = choose('variant', variant, dict(light='mmdla.MRLALight', base='mmdla.MRLABase'))
-        super().__init__(arch, interaction=dict(type=form, dim_per_head=dim_per_head), **kwargs)
+        interaction = dict(type=form, dim_per_head=dim_per_head)
+        super().__init__(arch, **with_interaction(kwargs, interaction))
 
 
 @MODELS.register_module()
@@ -213,4 +222,4 @@ class DLAVisionTransformer(VisionTransformer):
             initial_context=initial_context,
             excite=excite,
             dim_per_head=dim_per_head)
-        super().__init__(arch, interaction=interaction, **kwargs)
+        super().__init__(arch, **with_interaction(kwargs, interaction))

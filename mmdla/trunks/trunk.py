@@ -1,5 +1,6 @@
-"""What every backbone of this package has and answers."""
+"""Mixin that all backbones of this package share."""
 from copy import deepcopy
+from inspect import Parameter, signature
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from torch import Tensor, nn
@@ -10,28 +11,54 @@ from mmdla.pretrained import load_backbone, under_present_names
 
 from .arguments import interaction_arguments
 
+IN_INTERACTION = ': it is one of the interaction, interaction=dict(type=..., ...)'
+ADVICE = {
+    'gate': ': it is now refresh_by=\'output\' or \'context\'',
+    **dict.fromkeys(('context_unit', 'dim_per_head', 'refresh_by', 'excite', 'refresh'), IN_INTERACTION),
+}
+
+
+def rename_before_loading(state_dict: dict, prefix: str, *args) -> None:
+    """Give tensors with the names of earlier versions their present ones, in place."""
+    own = {name: state_dict.pop(name) for name in list(state_dict) if name.startswith(prefix)}
+    own = under_present_names({name.removeprefix(prefix): value for name, value in own.items()})
+    state_dict.update({prefix + name: value for name, value in own.items()})
+
 
 class Trunk:
     """A mixin ahead of a host's backbone.
+
+    Its constructor calls ``super().__init__(**self.host_arguments(...))`` and then ``add_attention``;
+    its ``forward`` calls ``connect`` after each block.
 
     Parameter names of the trunk are the host's; those of the interaction of stage i, from 0, begin
     with ``attention.i.``.
 
     Attributes:
-        attention_init (str): A key of ``mmdla.attention.interaction.GAMMAS``.
         attention (nn.ModuleList): One :class:`mmdla.attention.Interaction` for each stage.
+        attention_init (str): A key of ``mmdla.attention.interaction.GAMMAS``.
         pretrained (list[dict]): Parts of init_cfg that name a checkpoint; see
             :func:`mmdla.pretrained.load_backbone`.
-        non_shape_arguments (dict): Arguments, with their defaults, that tensors of the same shapes
-            can differ in.
-        size (str): Depth or arch.
-        widens (bool): Whether the blocks' convolutions can read more channels than their input has.
+        non_shape_arguments (dict): Arguments, with their defaults, that do not affect the tensors'
+            shapes, so that a state_dict cannot tell them.
+        widens (bool): Whether blocks can read, and the last stage return, more channels than the
+            host's.
     """
 
     widens = False
+    pretrained: Sequence[dict] = ()
 
-    def split_init_cfg(self, arguments: dict) -> dict:
-        """Arguments for the host's constructor; the checkpoints in init_cfg become ``pretrained``."""
+    def host_arguments(self, arguments: dict) -> dict:
+        """Arguments for the host's constructor; the checkpoints in init_cfg become ``pretrained``.
+
+        Raises:
+            UserError: For one that the host does not have.
+        """
+        known = signature(super().__init__).parameters
+        anything = any(known[name].kind is Parameter.VAR_KEYWORD for name in known)
+        for name in () if anything else arguments:
+            if name not in known:
+                raise UserError(f'{type(self).__name__} has no argument {name}{ADVICE.get(name, "")}.')
         given = arguments.get('init_cfg')
         cfgs = [given] if isinstance(given, dict) else list(given or [])
         self.pretrained = [cfg for cfg in cfgs if 'checkpoint' in cfg]
@@ -39,12 +66,13 @@ class Trunk:
         kept = {name: value for name, value in arguments.items() if name != 'init_cfg'}
         return {**kept, **(dict(init_cfg=others) if others else {})}
 
-    def add_attention(self, interaction: Optional[dict], stages: Sequence[Tuple[int, int]],
-                      norm_cfg: dict, **defaults) -> None:
+    def add_attention(self, interaction: Optional[dict], attention_init: str,
+                      stages: Sequence[Tuple[int, int]], norm_cfg: dict, **defaults) -> None:
         """Build the interactions.
 
         Args:
             interaction (dict, optional): Config of the interaction of every stage; None for none.
+            attention_init (str): A key of ``mmdla.attention.interaction.GAMMAS``.
             stages (sequence of tuple): Channels and layers of each stage.
             norm_cfg (dict): Norm on maps.
             **defaults: Arguments of the interaction unless its config has them.
@@ -52,17 +80,20 @@ class Trunk:
         self.attention = nn.ModuleList(
             build_interaction(interaction, channels, layers, norm_cfg, **defaults)
             for channels, layers in stages)
-        if not self.widens and any(attention.extra_channels for attention in self.attention):
-            raise UserError(f'{interaction["type"]} widens the first convolution of a ResNet\'s blocks, '
-                            f'and {type(self).__name__} has none: choose another interaction.')
         self.attention[-1].last_stage()
+        if not self.widens and any(attention.extra_channels or attention.extra_outputs
+                                   for attention in self.attention):
+            raise UserError(f'{interaction["type"]} widens the blocks of a ResNet, which '
+                            f'{type(self).__name__} cannot: choose another interaction.')
         self.non_shape_arguments = interaction_arguments(interaction, defaults)
-        choose('attention_init', self.attention_init, GAMMAS)
+        choose('attention_init', attention_init, GAMMAS)
+        self.attention_init = attention_init
         if interaction and self.attention_init == 'zero' and not self.can_start_plain:
-            raise UserError('attention_init=\'zero\' is of the light forms, MRLA-L and DLA-L: the base '
-                            'forms of a ResNet end in a ReLU, through which a zero passes no gradient, '
-                            'so that they would never train; choose \'scaled\' or \'one\'.')
-        self._register_load_state_dict_pre_hook(self.rename_before_loading)
+            raise UserError('attention_init=\'zero\' is only supported with the light forms, MRLA-L and '
+                            'DLA-L (the base forms of a ResNet end in a ReLU, through which a zero '
+                            'passes no gradient; others would set zero_start): choose \'scaled\' '
+                            'or \'one\'.')
+        self._register_load_state_dict_pre_hook(rename_before_loading)
 
     @staticmethod
     def connect(attention: nn.Module, index: int, x: Tensor, o: Tensor,
@@ -77,6 +108,16 @@ class Trunk:
             x = o + branch
         return attention(index, x, o, state)
 
+    def freeze_attention(self, num_stages: int) -> None:
+        """Freeze that of the first stages; call it where the host freezes their blocks."""
+        for attention in self.attention[:max(num_stages, 0)]:
+            attention.eval().requires_grad_(False)
+
+    @property
+    def title(self) -> str:
+        """Name for messages."""
+        return type(self).__name__
+
     @property
     def can_start_plain(self) -> bool:
         """Whether ``attention_init='zero'`` computes what the plain trunk computes, and trains."""
@@ -87,16 +128,16 @@ class Trunk:
         return self.attention_init == 'zero'
 
     @property
-    def unbuilt(self) -> Tuple[str, ...]:
-        """Prefixes of tensors that a checkpoint may have and this backbone has no place for."""
+    def ignored_prefixes(self) -> Tuple[str, ...]:
+        """Prefixes of a checkpoint's tensors that are left out: stages or parts not built here."""
         return tuple(f'attention.{index}.{prefix}' for index, attention in enumerate(self.attention)
-                     for prefix in attention.ignored)
+                     for prefix in attention.ignored_keys)
 
     def plugin_layers(self, *positions: str) -> Dict[str, nn.Module]:
         """Plugins at these positions, by default all, by the names of their modules."""
         return {}
 
-    def neutral_plugins(self) -> List[str]:
+    def identity_plugins(self) -> List[str]:
         """Names of the plugins that leave their input as it is, as GC, NL and A2 do at the start."""
         return []
 
@@ -111,17 +152,12 @@ class Trunk:
         for layer, tensors in built:  # plugins keep their own initialisation
             layer.load_state_dict(tensors)
         for attention in self.attention:
-            attention.init_gammas(self.attention_init)
+            attention.init_weights(self.attention_init)
         for cfg in self.pretrained:
             load_backbone(self, cfg['checkpoint'], cfg.get('prefix'))
 
-    def rename_before_loading(self, state_dict: dict, prefix: str, *args) -> None:
-        own = {name: state_dict.pop(name) for name in list(state_dict) if name.startswith(prefix)}
-        own = under_present_names({name.removeprefix(prefix): value for name, value in own.items()})
-        state_dict.update({prefix + name: value for name, value in own.items()})
-
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
-        """As in mmpretrain; an attention layer counts as its block, what a stage shares as the first."""
+        """As in mmpretrain; attention counts as its block, what a stage shares as the first block."""
         mark = f'{prefix}attention.'
         if param_name.startswith(mark):
             stage, _, name = param_name.removeprefix(mark).partition('.')

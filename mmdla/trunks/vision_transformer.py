@@ -28,7 +28,7 @@ class VisionTransformer(Trunk, host.VisionTransformer):
     mmpretrain's; all blocks are one stage, ``attention.0``.
 
     For a form that works on the residual branch (LII) the branch is what a whole block adds to its
-    input. RLA, which changes the blocks' convolutions, is of the ResNets.
+    input. RLA is only available on ResNets, because it widens the blocks' first convolutions.
 
     Args:
         arch (str | dict): 'deit-tiny', 'deit-small', 'deit-base' or another of the host's
@@ -59,17 +59,17 @@ class VisionTransformer(Trunk, host.VisionTransformer):
                  norm_cfg: dict = dict(type='LN', eps=1e-6),
                  frozen_stages: int = -1,
                  **kwargs) -> None:
-        self.size = arch if isinstance(arch, str) else 'custom'
+        self.arch = arch if isinstance(arch, str) else 'custom'
         if isinstance(arch, str):
             choose('arch', arch.lower(), self.arch_zoo)
-        self.attention_init = attention_init
-        super().__init__(arch, norm_cfg=norm_cfg, **self.split_init_cfg(kwargs))
+        super().__init__(arch, norm_cfg=norm_cfg, **self.host_arguments(kwargs))
         if frozen_stages > self.num_layers:
             raise UserError(f'frozen_stages={frozen_stages} exceeds the {self.num_layers} blocks of '
                             'this arch: choose at most that many.')
         on_maps = {**norm_cfg, 'type': 'mmpretrain.LN2d'} if norm_cfg['type'] == 'LN' else norm_cfg
-        self.add_attention(interaction, [(self.embed_dims, self.num_layers)], on_maps,
-                           **interaction_class(interaction).for_tokens)
+        self.add_attention(
+            interaction, attention_init, [(self.embed_dims, self.num_layers)], on_maps,
+            **interaction_class(interaction).for_tokens)
         self.has_attention = interaction is not None
         self.non_shape_arguments.update(
             num_heads=self.arch_settings['num_heads'], norm_cfg=dict(norm_cfg))
@@ -94,7 +94,7 @@ class VisionTransformer(Trunk, host.VisionTransformer):
         x = x + self.resize_pos_embed(self.pos_embed, self.patch_resolution, grid,
                                       self.interpolate_mode, self.num_extra_tokens)
         x = self.pre_norm(self.drop_after_pos(x))
-        state, outs = self.attention[0].start(patch_map(x, grid), None), []
+        state, outs = self.attention[0].initial_state(patch_map(x, grid), None), []
         for index, block in enumerate(self.layers):
             if self.has_attention:
                 x, state = self.step(index, x, block(x), state, grid)
@@ -114,7 +114,7 @@ class VisionTransformer(Trunk, host.VisionTransformer):
         x, state = self.connect(
             attention, index, patch_map(x, grid), patch_map(before, grid), state)
         if self.num_extra_tokens:
-            outside = attention.outside(index, outside.transpose(1, 2)[:, :, None])
+            outside = attention.extra_tokens(index, outside.transpose(1, 2)[:, :, None])
             outside = outside[:, :, 0].transpose(1, 2)
         return torch.cat([outside, x.flatten(2).transpose(1, 2)], 1), state
 
@@ -150,6 +150,10 @@ class VisionTransformer(Trunk, host.VisionTransformer):
         if self.frozen_stages > 0:
             self._freeze_stages()
         return self
+
+    @property
+    def title(self) -> str:
+        return f'{type(self).__name__}-{self.arch}'
 
     def block_name(self, stage: int, layer: int) -> str:
         return f'layers.{layer}'

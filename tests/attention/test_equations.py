@@ -6,7 +6,7 @@ from stages import Stage
 
 from mmdla.errors import UserError
 from mmdla.gates.eca import adaptive_kernel_size
-from mmdla.models import DIAResNet, DLAResNet, MRLAResNet
+from mmdla.models import DIAResNet, DLAResNet, MRLAResNet, ResNet
 from mmdla.ops import use
 
 UNITS = [
@@ -145,3 +145,16 @@ def test_bad_arguments_get_one_sentence(kwargs, words):
     with pytest.raises(UserError, match=words) as error:
         DLAResNet(**{'depth': 50, **kwargs})
     assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('form', ['MRLALight', 'DLALight', 'MRLABase', 'DLABase'])
+def test_means_of_the_trunk_change_nothing(form):
+    """Nor do they with pre_norm, where queries and keys are of the norms' means."""
+    for pre_norm in (False, True):
+        model = ResNet(18, base_channels=32, stem_channels=32, interaction=dict(
+            type=f'mmdla.{form}', dim_per_head=16, pre_norm=pre_norm)).double().eval()
+        x = torch.randn(2, 3, 32, 32).double()
+        expected = model(x)[0]
+        for attention in model.attention:
+            attention.num_means = 0
+        torch.testing.assert_close(model(x)[0], expected, rtol=1e-9, atol=1e-9)

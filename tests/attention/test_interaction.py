@@ -9,8 +9,10 @@ from mmdla.errors import UserError
 BN = dict(type='BN')
 
 
-def test_layer_of_takes_lists_with_an_entry_for_each_layer():
+def test_layer_of_takes_the_lists_that_a_form_names():
     class Form(Interaction):
+        per_layer = ('own', )
+
         def __init__(self):
             super().__init__(8, 3, BN)
             self.own = nn.ModuleList(nn.Linear(1, 1) for _ in range(3))
@@ -27,7 +29,7 @@ def test_record_tells_values_without_their_graph():
     form, seen = DLALight(8, 2, BN, dim_per_head=4, context_unit=dict(reduction=2)), []
     form.recorder = lambda *told: seen.append(told)
     x = torch.randn(2, 8, 3, 3, requires_grad=True)
-    form(1, x, x, form.start(x, None))
+    form(1, x, x, form.initial_state(x, None))
     (who, index, newest, carried), = seen
     assert who is form and index == 1
     assert newest.shape == (2, 1, 8) and carried.shape == (2, 8)
@@ -36,10 +38,10 @@ def test_record_tells_values_without_their_graph():
 
 @pytest.mark.parametrize('num_layers', [1, 3, 9])
 @pytest.mark.parametrize('form', [MRLALight, MRLABase])
-def test_init_gammas(form, num_layers):
+def test_init_weights(form, num_layers):
     attention = form(8, num_layers, BN, dim_per_head=4)
     for how, gamma in (('scaled', num_layers**-0.5), ('one', 1), ('zero', 0)):
-        attention.init_gammas(how)
+        attention.init_weights(how)
         for norm in attention.norms:
             torch.testing.assert_close(norm.weight, torch.full((8, ), float(gamma)))
 

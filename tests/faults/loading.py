@@ -35,7 +35,7 @@ FAULTS = [
     Fault('context unit of LII renamed', BEFORE, 'if dla:', 'if True:', NAMES),
     Fault('names inside a whole model not known', BEFORE, r"r'^(backbone\.|)'", "r'^()'", NAMES),
     Fault('names of 0.1 not known to load_state_dict', 'mmdla/trunks/trunk.py',
-          'self._register_load_state_dict_pre_hook(self.rename_before_loading)', 'pass', WHOLE_MODEL),
+          'self._register_load_state_dict_pre_hook(rename_before_loading)', 'pass', WHOLE_MODEL),
     Fault('tensors beside the backbone renamed too', 'mmdla/trunks/trunk.py',
           'state_dict.update({prefix + name: value', 'state_dict.update({name: value', WHOLE_MODEL),
     Fault('gate of 0.1 misread', BEFORE,

@@ -110,7 +110,7 @@ def test_rla_leaves_out_what_nobody_reads():
     model = RLAResNet(18, 4, base_channels=8, stem_channels=8, out_indices=(0, 1, 2, 3))
     assert [n for n, p in model.named_parameters() if not p.requires_grad] == [
         f'attention.3.norms.1.{n}' for n in ('weight', 'bias')]
-    with pytest.raises(UserError, match='have it in out_indices'):
+    with pytest.raises(UserError, match='requires the last stage in out_indices'):
         RLAResNet(18, hidden_output=True, out_indices=(0, 2))
 
 

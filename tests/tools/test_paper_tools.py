@@ -311,7 +311,7 @@ def test_layer_attention_map(call, trained, tmp_path):
     assert np.allclose(np.mean(stage['heads'], 0), stage['mean'])
     pictures = sorted(p.name for p in (tmp_path / 'out').glob('*.png'))
     assert pictures == ['layer_attention.png', *(f'stage_{i}_heads.png' for i in range(1, 5))]
-    assert re.search(r'layer4: last layer over layers 1 to 2: 0\.\d+, 0\.\d+\n', done.stdout)
+    assert re.search(r'stage 4: last layer over layers 1 to 2: 0\.\d+, 0\.\d+\n', done.stdout)
 
 
 def test_inference_of_a_classifier(trained, tmp_path):

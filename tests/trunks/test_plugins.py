@@ -58,8 +58,8 @@ def test_a_channel_attention_is_a_class_and_a_config_line():
     for net in (model, plain):
         nn.init.ones_(net.layer1[0].norm3.weight)
     x = torch.randn(2, 256, 4, 4)
-    branch, shortcut = plain.eval().layer1[1].branches(x, x)
-    doubled, same = model.eval().layer1[1].branches(x, x)
+    branch, shortcut = plain.eval().layer1[1](x)
+    doubled, same = model.eval().layer1[1](x)
     assert torch.equal(doubled, 2 * branch) and torch.equal(same, shortcut)
 
 
@@ -94,12 +94,11 @@ def test_inserted_blocks_follow_the_layer_attention():
     nl = [dict(cfg=dict(type='NonLocal2d'), position='after_block', blocks=((0, ), (), (), ()))]
     model = randomize(DLAResNet(18, base_channels=32, stem_channels=32, plugins=nl))
     stage, x = Stage(model, 0), torch.randn(2, 32, 6, 6).double()
-    plain = DLAResNet(18, base_channels=32, stem_channels=32).double().eval()
-    without = Stage(plain, 0)
+    without = Stage(DLAResNet(18, base_channels=32, stem_channels=32).double().eval(), 0)
     without.load_state_dict({k: v for k, v in stage.state_dict().items() if 'nonlocal' not in k})
-    first, state = plain.step(without.attention, 0, without[0], x, None)
+    first, state = without.step(0, x, None)
     first = stage[0].nonlocal_block(first)
-    expected, _ = plain.step(without.attention, 1, without[1], first, state)
+    expected, _ = without.step(1, first, state)
     torch.testing.assert_close(stage(x), expected, rtol=1e-9, atol=1e-9)
 
 

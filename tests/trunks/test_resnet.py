@@ -116,7 +116,7 @@ def test_outputs_and_gradients(build, size):
     # a softmax is the same whatever is added to all it is over: the first layer of a stage has but
     # one key, and GC's mask has a bias
     if any(attention.softmax for attention in model.attention if isinstance(attention, LayerAttention)):
-        untrained = [n for n, grad in gradients(model).items() if not grad.any()]
+        untrained = [n for n, grad in gradients(model).items() if grad.norm() < 1e-10]
         assert untrained == [f'attention.{i}.layers.0.query.weight' for i in range(4)]
     else:
         untrained = [n for n, grad in gradients(model).items() if grad.norm() < 1e-7]
@@ -223,7 +223,7 @@ def test_attention_drop_path_drops_the_attention_branch_in_training_only(build_a
 @pytest.mark.parametrize('mode', ['eval', 'train'])
 def test_autocast(build, dtype, mode):
     model = build().train(mode == 'train')
-    x = torch.randn(4, 3, 64, 64)
+    x = torch.randn(4, 3, 64, 64)  # the last BN of fewer has too few values for 8 bits of mantissa
     reference = model(x)
     with torch.autocast('cpu', dtype):
         outs = model(x)
@@ -336,3 +336,15 @@ def test_builds_from_either_hosts_registry(scope):
     from mmengine.registry import MODELS as root
     with root.switch_scope_and_registry(scope) as registry:
         assert isinstance(registry.build(dict(type='mmdla.DLAResNet', depth=18)), DLAResNet)
+
+
+def test_hooks_on_stages_and_blocks_fire(build):
+    """As Grad-CAM and feature extractors need them; a stage's output is that of its attention."""
+    model = build().eval()
+    seen = {}
+    for name in ('layer1', 'layer4', 'layer4.1'):
+        model.get_submodule(name).register_forward_hook(
+            lambda module, inputs, output, name=name: seen.update({name: output}))
+    outs = model(torch.randn(1, 3, 64, 64))
+    assert torch.equal(seen['layer1'], outs[0]) and torch.equal(seen['layer4'], outs[3])
+    assert len(seen['layer4.1']) == 2

@@ -51,11 +51,12 @@ DYN = 'mmdla.DLAVisionTransformer'
     (dict(type=DYN, refresh_by='context', context_unit=dict(normalizer='tanh', reduction=8)),
      dict(variant='dla', refresh_by='context', normalizer='tanh')),
     (VARIANTS['dla_base'], dict(variant='dla_base')),
+    (VARIANTS['dla_base_tokens'], dict(variant='dla_base', form='split', refresh='tokens')),
     (VARIANTS['lii'], dict(variant='lii')),
     (dict(type=DYN, initial_context='learned', dim_per_head=8), dict(variant='dla', dim=8)),
 ], ids=str)
 def test_is_the_equations(config, literal):
-    size, blocks = (48, 32), 6 if 'base' in literal['variant'] else 4
+    size, blocks = (48, 32), 9 if 'base' in literal['variant'] else 4
     arch = {**ARCH, 'num_layers': blocks}
     model = randomize(MODELS.build({**config, **SMALL, 'img_size': size, 'arch': arch}))
     images = torch.randn(2, 3, *size).double()

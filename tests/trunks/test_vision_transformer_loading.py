@@ -86,7 +86,7 @@ def test_zero_init_starts_as_the_plain_vision_transformer(build, plain):
 
 @pytest.mark.parametrize('build', ['lii'], indirect=True)
 def test_zero_init_is_refused_without_gammas(build):
-    with pytest.raises(UserError, match="attention_init='zero' is of the light forms"):
+    with pytest.raises(UserError, match="attention_init='zero' is only supported with"):
         build(attention_init='zero')
 
 

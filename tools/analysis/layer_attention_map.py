@@ -3,7 +3,7 @@
     python tools/analysis/layer_attention_map.py CONFIG CHECKPOINT IMAGES [IMAGES ...] --out-dir DIR
 
 IMAGES are pictures or folders of them. Base forms (MRLA-B, DLA-B): the softmax scores, after the
-refresh. Light forms: the weight of each earlier layer's values through the chain of lambdas, gates
+refresh. Light forms: the weight of each earlier layer's values through the chain of lambdas, refreshes
 (of DLA) and scales of the BNs; its magnitude is drawn, the mean of |weight| over the channels. Writes
 layer_attention.png and layer_attention.json, averaged over images and heads; with --per-head also
 one picture for each stage, and the heads' numbers.

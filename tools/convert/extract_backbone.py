@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Callable, Sequence, Tuple
 
 import mmdla
+from mmdla.attention.interaction import interaction_class
 from mmdla.engine import cli
 from mmdla.errors import UserError
 from mmdla.names_before import present_config
@@ -29,12 +30,12 @@ from mmdla.pretrained import (
 )
 
 import torch
+from mmengine.utils import import_modules_from_strings
 
 PREFIX = 'backbone.'
 # what a classifier and a detector choose each for itself
 OF_THE_TASK = ('init_cfg', 'out_indices', 'frozen_stages', 'norm_eval', 'with_cp', 'drop_path_rate',
                'attention_drop_path', 'attention_init', 'hidden_output', 'zero_init_residual')
-OF_THE_TASK_IN_INTERACTION = ('drop_path_rate', 'hidden_output')
 
 
 def extract(source: str) -> dict:
@@ -58,11 +59,13 @@ def extract(source: str) -> dict:
         raise UserError(f'checkpoint {source} does not hold the config that it was trained with: '
                         'name a checkpoint that tools/train.py wrote.')
     config = {'type': config.get('type'), **without(present_config(config), OF_THE_TASK)}
-    if config.get('interaction'):
-        config['interaction'] = without(config['interaction'], OF_THE_TASK_IN_INTERACTION)
     backbone = build_trained(config, source)
+    if config.get('interaction'):
+        of_the_task = interaction_class(config['interaction']).not_compared
+        config['interaction'] = without(config['interaction'], of_the_task)
+        backbone = build_trained(config, source)
     tensors = {name: value for name, value in tensors.items()
-               if not name.startswith(backbone.unbuilt)}
+               if not name.startswith(backbone.ignored_prefixes)}
     problems = mismatches(backbone.state_dict(), tensors)
     if problems:
         raise UserError(f'checkpoint {source} does not fill the backbone of its own config, tensors '
@@ -113,6 +116,8 @@ def parse_args() -> Tuple[str, Path]:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('classifier', metavar='CLASSIFIER', help='checkpoint of tools/train.py')
     parser.add_argument('out', metavar='OUT', type=Path, help='backbone file to write')
+    parser.add_argument('--imports', nargs='+', default=[], metavar='MODULE',
+                        help='modules that register parts of the backbone, as in custom_imports')
     args = parser.parse_args()
     if not os.path.isfile(args.classifier):
         raise UserError(f'checkpoint {args.classifier} does not exist: check the path.')
@@ -120,6 +125,10 @@ def parse_args() -> Tuple[str, Path]:
         raise UserError(f'{args.out} is no name for a backbone file: choose one that ends in .pth.')
     if args.out.exists() and args.out.samefile(args.classifier):
         raise UserError(f'{args.out} is the classifier itself: name another file to write.')
+    try:
+        import_modules_from_strings(args.imports)
+    except ImportError as error:
+        raise UserError(f'--imports: {error}: have its folder in PYTHONPATH.') from error
     return args.classifier, args.out
 
 
@@ -132,7 +141,7 @@ def main() -> None:
         raise UserError(f'{out} cannot be written ({error}): name another file.') from error
     config = content['meta']['backbone']
     print(f'wrote {len(content["state_dict"])} tensors to {hashed}')
-    print(f'{out} leads there; a detector starts from it with this backbone and option:')
+    print(f'{out} is a link to it; a detector starts from it with this backbone and option:')
     print('backbone=dict(' + ', '.join(f'{name}={value!r}' for name, value in config.items()) + ')')
     print(f'--cfg-options model.backbone.init_cfg.checkpoint={out}')
 

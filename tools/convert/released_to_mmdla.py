@@ -25,7 +25,7 @@ PROJECTION = dict(q='query', k='key', v='value')
 DIRECTION = dict(ih='from_input', hh='from_context')
 ATTENTION = r'(?:(\d+)\.mrla|attention\.(\d+)\.layer_attention)'
 NORM = r'(?:(\d+)\.bn_mrla|attention\.(\d+)\.bn_layer_attention)'
-# names inside a stage; the groups go to the function beside the pattern
+# names inside a stage: a pattern, and a function of its groups
 STAGE_RULES = [
     (ATTENTION + r'\.lambda_t', lambda a, b: f'attention.layers.{a or b}.lambda_l'),
     (ATTENTION + r'\.(?:mrla|layer_attention)\.W([qkv])\.weight',

@@ -1,16 +1,82 @@
-"""mmpretrain's ResNet blocks with their residual branch and shortcut apart, and with plugins."""
+"""The stages and blocks of a ResNet: mmpretrain's, with attention across and inside the blocks."""
 from typing import Iterator, Optional, Tuple
 
 import torch.nn.functional as F
+import torch.utils.checkpoint as cp
 from mmcv.cnn import build_conv_layer, build_plugin_layer
 from mmpretrain.models.backbones import resnet as host
 from torch import Tensor, nn
 
+from mmdla.attention import Interaction
+from mmdla.ops import add_relu, add_relu_mean
+
 from .plugins import build_layer
 
 
+class Stage(host.ResLayer):
+    """mmpretrain's sequence of blocks with an interaction.
+
+    The interaction is a child of the backbone, ``attention.i``, and not of the stage.
+
+    Args:
+        with_cp (bool): Whether to recompute each layer in the backward pass.
+        **kwargs: Arguments of mmpretrain's ResLayer.
+    """
+
+    def __init__(self, with_cp: bool, **kwargs) -> None:
+        super().__init__(with_cp=with_cp, **kwargs)
+        self.with_cp = with_cp
+
+    def connect(self, attention: Interaction) -> None:
+        """Set the interaction."""
+        self.connected = (attention, )  # in a tuple, to be no child of the stage
+        for block in self:
+            block.widen_input(attention.extra_channels)
+
+    def forward(self, x: Tensor, carry: Optional[list] = None) -> Tensor:
+        """
+        Args:
+            x (Tensor): Input of the stage, (B, C_in, H, W).
+            carry (list, optional): Its one item, the state of the stage before, becomes this stage's.
+
+        Returns:
+            Tensor: (B, C, H', W').
+        """
+        carry = [None] if carry is None else carry
+        x, carry[0] = self.scan(x, carry[0])
+        return x
+
+    def scan(self, x: Tensor, state=None) -> Tuple[Tensor, object]:
+        """Output and last state from the input and the state of the stage before."""
+        attention, = self.connected
+        state = attention.initial_state(x, state)
+        for index in range(len(self)):
+            if self.with_cp and x.requires_grad:
+                x, state = cp.checkpoint(self.step, index, x, state, use_reentrant=False)
+            else:
+                x, state = self.step(index, x, state)
+        return x, state
+
+    def step(self, index: int, x: Tensor, state) -> Tuple[Tensor, object]:
+        """One layer: a block, its sum, the attention."""
+        block, (attention, ), means = self[index], self.connected, ()
+        branch, o = block(x, attention.block_input(x, state) if attention.extra_channels else x)
+        if attention.joins:
+            branch, state = attention.join(index, branch, state)
+            x = F.relu(branch + o, inplace=True)
+        elif attention.num_means:
+            x, o, *means = add_relu_mean(branch, o, both=attention.num_means == 2)
+        else:
+            x = add_relu(branch, o)
+        x, state = attention(index, x, o, state, *means[:attention.num_means])
+        return block.after(x), state
+
+
 class Block:
-    """A mixin ahead of the host's block. Plugins are children under their own names, as in mmdet."""
+    """A mixin ahead of the host's block.
+
+    Plugins are children under their own names, as in mmdet.
+    """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -50,19 +116,20 @@ class Block:
         self.plugins[position].append(name)
 
     def plugin_layers(self, *positions: str) -> Iterator[nn.Module]:
-        """Those at these positions, in order; a replaced convolution is none of them."""
+        """Plugins at these positions, in order; without those that replace a convolution."""
         return (getattr(self, name) for position in positions for name in self.plugins[position])
 
-    def branches(self, x: Tensor, read: Tensor) -> Tuple[Tensor, Tensor]:
-        """
+    def forward(self, x: Tensor, read: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+        """Unlike the host's, without the sum, which comes after plugins and ``join``.
+
         Args:
             x (Tensor): The block's input, (B, C_in, H, W).
-            read (Tensor): What its first convolution reads, (B, *, H, W).
+            read (Tensor, optional): What its first convolution reads, (B, *, H, W); x by default.
 
         Returns:
             tuple: The residual branch and the shortcut, both (B, C, H', W').
         """
-        hidden = self.hidden(read)
+        hidden = self.hidden(x if read is None else read)
         u = self.last(hidden[-1])
         for layer in self.plugin_layers('after_branch'):
             u = layer(u)
@@ -75,11 +142,6 @@ class Block:
         for layer in self.plugin_layers('after_block'):
             x = layer(x)
         return x
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As in the host: the block without layer attention, (B, C_in, H, W) to (B, C, H', W')."""
-        branch, shortcut = self.branches(x, x)
-        return self.after(F.relu(branch + shortcut))
 
 
 class BasicBlock(Block, host.BasicBlock):
