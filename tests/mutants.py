@@ -2,7 +2,7 @@
 
 Not part of the suite. Each fault of tests/faults/ is planted in a copy of the package, in a temporary
 folder, and the tests that should notice it run there; faults in C++ are compiled first, about a minute
-each. All of them take three quarters of an hour on one core (``--jobs 1``). Needs the C++ kernels,
+each. All of them take about 35 minutes on one core (``--jobs 1``). Needs the C++ kernels,
 whose absence would skip tests (``python -m mmdla.ops.build``).
 
     python tests/mutants.py             # all
