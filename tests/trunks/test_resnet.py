@@ -63,9 +63,9 @@ COMPARISON = {
     'dla_l_eca': dict(type='mmdla.DLAResNet', dim_per_head=16, context_unit=DSU,
                       plugins=[dict(cfg=dict(type='mmdla.ECA'))]),
 }
-GENERAL = dict(interaction=dict(type='mmdla.DLALight', dim_per_head=16, context_unit=SPLIT))
-VARIANTS = {**LIGHT, **BASE, **WITHOUT_ATTENTION, **COMPARISON,
-            'general': dict(type='mmdla.ResNet', **GENERAL)}
+GENERAL = dict(type='mmdla.ResNet', interaction=dict(
+    type='mmdla.DLALight', dim_per_head=16, context_unit=SPLIT))
+VARIANTS = {**LIGHT, **BASE, **WITHOUT_ATTENTION, **COMPARISON, 'general': GENERAL}
 SMALL = dict(depth=50, base_channels=16, out_indices=(0, 1, 2, 3))
 
 
@@ -100,8 +100,7 @@ def gradients(model):
     return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
 
 
-def close(a, b, **tolerance):
-    torch.testing.assert_close(a, b, **tolerance)
+close = torch.testing.assert_close
 
 
 @pytest.mark.parametrize('size', [(64, 64), (65, 97), (33, 40)])
