@@ -39,14 +39,15 @@ def examples():
 def test_the_examples_are_short():
     classes = {node.name: node.end_lineno - node.lineno + 2 for file in EXAMPLES.glob('*.py')
                for node in ast.parse(file.read_text()).body if isinstance(node, ast.ClassDef)}
-    assert classes.keys() == {'MovingAverage', 'GRU', 'MyConvNeXt'}
+    assert classes.keys() == {'MovingAverage', 'GRU', 'ChannelScale', 'MyConvNeXt'}
     assert classes['MovingAverage'] <= 30 and classes['GRU'] <= 15 and classes['MyConvNeXt'] <= 40
 
 
 @pytest.mark.parametrize('backbone', [
     dict(type='mmdla.ResNet', interaction=dict(type='mmdla.MovingAverage')),
     dict(type='mmdla.DLAResNet', context_unit=dict(type='mmdla.GRU')),
-], ids=['form', 'context unit'])
+    dict(type='mmdla.ResNet', plugins=[dict(cfg=dict(type='mmdla.ChannelScale'))]),
+], ids=['form', 'context unit', 'channel attention'])
 def test_a_detector_trains_with_a_class_of_the_users(backbone, mini_root, tmp_path):
     config = Config.fromfile('configs/mini/faster_rcnn_mrla_l18_mini.py')
     base = config.model.backbone
@@ -67,7 +68,7 @@ def test_a_detector_trains_with_a_class_of_the_users(backbone, mini_root, tmp_pa
     losses = [line['loss'] for line in map(json.loads, lines) if 'loss' in line]
     assert losses and all(0 < loss < 20 for loss in losses)
     tensors = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['state_dict']
-    marks = ('attention.0.logit', 'attention.0.context.unit.cell.weight_ih')
+    marks = ('attention.0.logit', 'attention.0.context.unit.cell.weight_ih', 'layer1.0.channel_scale.a')
     assert any(f'backbone.{mark}' in tensors for mark in marks)
 
 

@@ -1,4 +1,4 @@
-"""A layer-attention form and a context unit of one's own, for any backbone of mmdla."""
+"""A layer-attention form, a context unit and a channel attention for any backbone of mmdla."""
 import torch
 from mmcv.cnn import build_norm_layer
 from torch import nn
@@ -33,3 +33,15 @@ class GRU(ContextUnit):
     def forward(self, y, c=None):
         c = torch.zeros_like(y) if c is None else c.expand_as(y)
         return self.cell(y.flatten(0, -2), c.flatten(0, -2)).view_as(y)
+
+
+@MODELS.register_module()
+class ChannelScale(nn.Module):
+    """``a * u``, a learned per channel, on the residual branch u (B, C, H, W)."""
+
+    def __init__(self, in_channels):
+        super().__init__()
+        self.a = nn.Parameter(torch.ones(in_channels, 1, 1))
+
+    def forward(self, u):
+        return self.a * u
