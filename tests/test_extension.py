@@ -24,7 +24,7 @@ EXAMPLES = ROOT / 'docs' / 'examples'
 SMALL = dict(depths=[2, 2, 3, 2], channels=[32, 64, 96, 128])
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture
 def examples():
     """The example modules; what they register is taken out again."""
     before = dict(MODELS.module_dict)
@@ -48,7 +48,8 @@ def test_the_examples_are_short():
     dict(type='mmdla.DLAResNet', context_unit=dict(type='mmdla.GRU')),
     dict(type='mmdla.ResNet', plugins=[dict(cfg=dict(type='mmdla.ChannelScale'))]),
 ], ids=['form', 'context unit', 'channel attention'])
-def test_a_detector_trains_with_a_class_of_the_users(backbone, mini_root, tmp_path):
+def test_a_detector_trains_with_a_class_of_the_users(backbone, mini_root, tmp_path, monkeypatch):
+    monkeypatch.setenv('MINI_ROOT', str(mini_root))
     config = Config.fromfile('configs/mini/faster_rcnn_mrla_l18_mini.py')
     base = config.model.backbone
     config.model.backbone = dict(
@@ -58,7 +59,7 @@ def test_a_detector_trains_with_a_class_of_the_users(backbone, mini_root, tmp_pa
         'train_cfg.max_epochs': 1, 'train_dataloader.dataset.indices': 4,
         'val_dataloader.dataset.indices': 2, 'default_hooks.logger.interval': 1})
     config.dump(tmp_path / 'config.py')
-    env = {**os.environ, 'MINI_ROOT': str(mini_root), 'OMP_NUM_THREADS': '1',
+    env = {**os.environ, 'OMP_NUM_THREADS': '1',
            'PYTHONPATH': os.pathsep.join([str(ROOT), str(EXAMPLES)])}
     done = subprocess.run(
         [sys.executable, 'tools/train.py', tmp_path / 'config.py', '--work-dir', tmp_path], env=env,
