@@ -1,4 +1,7 @@
 """What the networks compute before training."""
+import pickle
+from copy import deepcopy
+
 import pytest
 import torch
 import torchvision
@@ -56,3 +59,15 @@ def test_random_init_of_the_base_form_keeps_the_plain_resnets_magnitudes(cls, de
         with torch.no_grad():
             stds.append([out.std() for out in model.train()(torch.randn(2, 3, 96, 96))])
     assert all(0.5 * plain < ours < 3 * plain + 0.5 for ours, plain in zip(*stds))
+
+
+@pytest.mark.parametrize('copy', [deepcopy, lambda model: pickle.loads(pickle.dumps(model))],
+                         ids=['deepcopy', 'pickle'])
+def test_copies_have_their_own_attention(copy):
+    """As an EMA makes them."""
+    model = alive(DLAResNet(18, base_channels=32, stem_channels=32)).eval()
+    again, x = copy(model), torch.randn(2, 3, 32, 32)
+    assert torch.equal(again(x)[0], model(x)[0])
+    for attention in again.attention:
+        nn.init.zeros_(attention.layers[0].value.weight)
+    assert not torch.equal(again(x)[0], model(x)[0])
