@@ -105,11 +105,6 @@ def means_are_fast(*tensors: Tensor) -> bool:
             and all(t.device.type == 'cpu' and t.dtype == dtype and t.numel() for t in tensors))
 
 
-def accumulator(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of sums over maps of a dtype: float64 for float64, else float32."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
 def implementation(*maps: Tensor) -> str:
     """The fastest implementation for these maps, (B, C, H, W) each."""
     first = maps[0]

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backend import accumulator, implementation, kernels, needs_grad
-from .norm import bn_affine, drop_path_scale, is_bn_affine, update_running_stats
+from .backend import implementation, kernels, needs_grad
+from .norm import accumulator, bn_affine, drop_path_scale, is_bn_affine, update_running_stats
 
 Maps = Tuple[Tensor, ...]
 

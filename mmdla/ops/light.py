@@ -5,8 +5,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backend import accumulator, implementation, kernels, needs_grad
-from .norm import BNAffine, bn_affine, drop_path_scale, is_bn_affine, scale_affine, update_running_stats
+from .backend import implementation, kernels, needs_grad
+from .norm import (
+    BNAffine,
+    accumulator,
+    bn_affine,
+    drop_path_scale,
+    is_bn_affine,
+    scale_affine,
+    update_running_stats,
+)
 
 
 def light_is_fast(x: Tensor, o: Tensor) -> bool:

@@ -5,7 +5,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .backend import accumulator
 from .maps import scale
 
 
@@ -35,6 +34,11 @@ class FoldedNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return scale(x, self.gamma) + self.beta.to(x.dtype)[:, None, None]
+
+
+def accumulator(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of sums over maps of a dtype: float64 for float64, else float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def is_bn_affine(norm: nn.Module, x: Tensor) -> bool:

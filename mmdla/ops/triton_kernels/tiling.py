@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..backend import accumulator
+from ..norm import accumulator
 
 TILE = 2048  # elements, at most
 WARPS = 8
