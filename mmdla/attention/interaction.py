@@ -179,9 +179,8 @@ def interaction_class(config: Optional[dict]) -> type:
     """Class of the interaction of a config ``dict(type=..., ...)``; None is the plain trunk."""
     if config is None:
         return Interaction
-    check_config('interaction', config if config and 'type' in config else str(config),
-                 'dict(type=\'mmdla.DLALight\')')
-    return registered('the type of interaction', Interaction, config['type'])
+    check_config('interaction', config, 'dict(type=\'mmdla.DLALight\')')
+    return registered('the type of interaction', Interaction, config.get('type'))
 
 
 def build_interaction(config: Optional[dict], channels: int, num_layers: int, norm_cfg: dict,
