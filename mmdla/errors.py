@@ -1,7 +1,11 @@
+import errno
 import os
+import re
 import sys
 import warnings
-from typing import Callable
+from typing import Callable, Optional
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UserError(ValueError):
@@ -11,6 +15,10 @@ class UserError(ValueError):
     """
 
 
+class RunError(UserError):
+    """A UserError that a run meets on its way: one of several processes may be the only one to see it."""
+
+
 def choose(name: str, value, options: dict):
     """``options[value]``, or one sentence that lists the options."""
     if value not in options:
@@ -18,14 +26,38 @@ def choose(name: str, value, options: dict):
     return options[value]
 
 
+def reason(error: BaseException) -> str:
+    """An exception as one line: its type and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f'{type(error).__name__}: {lines[0]}' if lines else type(error).__name__
+
+
+def sentence(error: Exception) -> Optional[str]:
+    """What a person is to read of an exception; None for one that is no user's mistake."""
+    if isinstance(error, UserError):  # a data loader's worker puts its traceback in front
+        return re.split(r'^mmdla\.errors\.\w+: ', str(error), flags=re.MULTILINE)[-1].strip()
+    if isinstance(error, OSError) and error.errno in FULL:
+        return (f'{error.filename or "a file"} cannot be written ({error.strerror}): free disk space, or '
+                'write to another disk.')
+    return None
+
+
 def run(main: Callable[[], None]) -> None:
-    """Call a tool's ``main``; print a UserError as one sentence (once a machine) and exit with 1."""
+    """Call a tool's ``main``; print a UserError as one sentence (once a machine) and exit with 1.
+
+    With MMDLA_TRACEBACK=1 in the environment its traceback is shown.
+    """
     os.environ.setdefault('LOCAL_RANK', '0')
     warnings.filterwarnings('ignore', message='faster_coco_eval')
     try:
         main()
-    except UserError as error:
-        sys.exit(f'error: {error}' if os.environ['LOCAL_RANK'] == '0' else 1)
-    except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
+    except Exception as error:
+        text = sentence(error)
+        if text is None or os.environ.get('MMDLA_TRACEBACK', '0') == '1':
+            raise
+        shown = os.environ['LOCAL_RANK'] == '0' or isinstance(error, RunError)
+        sys.exit(f'error: {text}' if shown else 1)
+    except KeyboardInterrupt as stop:
+        if os.environ['LOCAL_RANK'] == '0':
+            print(f'interrupted{": " if stop.args else ""}{"".join(stop.args)}', file=sys.stderr)
         sys.exit(130)

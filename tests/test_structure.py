@@ -17,6 +17,7 @@ EQUATIONS = {'MRLA Eq. 2', 'MRLA Eq. 3', 'DLA Eq. 6', 'DLA Eq. 7', 'DLA Eq. 8', 
 # each imports only those above it, and its own
 LAYERS = (
     ('errors', 'version', 'openmp', 'registry', 'literal_config', 'names_before'),
+    ('files', ),
     ('hosts', 'ops'),
     ('gates', ),
     ('attention', ),

@@ -1,0 +1,135 @@
+"""Writing files whole or not at all, and saying beforehand where that is impossible."""
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Iterator, Union
+
+from mmdla.errors import UserError
+
+Name = Union[str, Path]
+
+
+def cannot_write(path: Name, error: OSError) -> UserError:
+    return UserError(f'{path} cannot be written ({error.strerror or error}): name another place, or free '
+                     'disk space.')
+
+
+def check_folder(path: Name) -> Path:
+    """Make a folder unless it is there, and check that files can be made in it.
+
+    Raises:
+        UserError: If not.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return Path(path)
+
+
+def check_output(path: Name, *suffixes: str) -> Path:
+    """Check that a file can be written to ``path``, whose folder is made if need be.
+
+    Args:
+        path (str or Path): The file, which may exist.
+        suffixes (str): Those that it may have; any if none is given.
+
+    Raises:
+        UserError: If not.
+    """
+    path = Path(path)
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise UserError(f'{path} must end in {" or ".join(suffixes)}: name another file.')
+    if path.is_dir():
+        raise UserError(f'{path} is a folder: name a file to write.')
+    check_folder(path.absolute().parent)
+    return path
+
+
+@contextmanager
+def written(path: Name) -> Iterator[Path]:
+    """A temporary file beside ``path`` to write to, which takes its place at the end of the context.
+
+    Whatever happens, even a crash of the machine, ``path`` holds all of its old content or all of the
+    new.
+
+    Raises:
+        UserError: If it cannot be written; nothing is left behind then.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f'{path.name}.', suffix='.partial', dir=path.parent)
+        os.close(handle)
+        partial = Path(name)
+        try:
+            yield partial
+            with open(partial, 'rb') as file:
+                os.fsync(file.fileno())
+            os.chmod(partial, 0o666 & ~umask())
+            os.replace(partial, path)
+            sync_folder(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def sync_folder(path: Path) -> None:
+    """Have the disk know the folder's new names, on file systems that can."""
+    with suppress(OSError):
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def umask() -> int:
+    """The process's umask, which is known only by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: Name, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with written(path) as partial:
+        partial.write_text(text)
+
+
+def write_picture(path: Name, image) -> None:
+    """Write a BGR picture (H, W, 3) in the format of the name's suffix, whole or not at all."""
+    import cv2
+    try:
+        content = cv2.imencode(Path(path).suffix, image)[1]
+    except cv2.error as error:
+        raise UserError(f'{path} has no suffix of a picture format: end it in .png or .jpg.') from error
+    with written(path) as partial:
+        partial.write_bytes(content.tobytes())
+
+
+@contextmanager
+def new_folder(path: Name) -> Iterator[Path]:
+    """A folder to write to, which becomes ``path`` at the end: there is all of it or nothing.
+
+    Raises:
+        UserError: If ``path`` exists or cannot be made.
+    """
+    path = Path(path)
+    if os.path.lexists(path):
+        raise UserError(f'{path} exists already: remove it or name another folder.')
+    check_folder(path.absolute().parent)
+    partial = Path(tempfile.mkdtemp(prefix=f'{path.name}.', suffix='.partial', dir=path.absolute().parent))
+    try:
+        yield partial
+        os.chmod(partial, 0o777 & ~umask())
+        os.rename(partial, path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
