@@ -16,7 +16,7 @@ class UserError(ValueError):
 
 
 class RunError(UserError):
-    """A UserError that a run meets on its way: one of several processes may be the only one to see it."""
+    """A UserError that a run meets on its way, maybe in one of several processes only."""
 
 
 def choose(name: str, value, options: dict):
@@ -37,8 +37,8 @@ def sentence(error: Exception) -> Optional[str]:
     if isinstance(error, UserError):  # a data loader's worker puts its traceback in front
         return re.split(r'^mmdla\.errors\.\w+: ', str(error), flags=re.MULTILINE)[-1].strip()
     if isinstance(error, OSError) and error.errno in FULL:
-        return (f'{error.filename or "a file"} cannot be written ({error.strerror}): free disk space, or '
-                'write to another disk.')
+        return (f'{error.filename or "a file"} cannot be written ({error.strerror}): free disk space, '
+                'or write to another disk.')
     return None
 
 

@@ -12,8 +12,8 @@ Name = Union[str, Path]
 
 
 def cannot_write(path: Name, error: OSError) -> UserError:
-    return UserError(f'{path} cannot be written ({error.strerror or error}): name another place, or free '
-                     'disk space.')
+    return UserError(f'{path} cannot be written ({error.strerror or error}): name another place, or '
+                     'free disk space.')
 
 
 def check_folder(path: Name) -> Path:
@@ -123,8 +123,8 @@ def new_folder(path: Name) -> Iterator[Path]:
     path = Path(path)
     if os.path.lexists(path):
         raise UserError(f'{path} exists already: remove it or name another folder.')
-    check_folder(path.absolute().parent)
-    partial = Path(tempfile.mkdtemp(prefix=f'{path.name}.', suffix='.partial', dir=path.absolute().parent))
+    parent = check_folder(path.absolute().parent)
+    partial = Path(tempfile.mkdtemp(prefix=f'{path.name}.', suffix='.partial', dir=parent))
     try:
         yield partial
         os.chmod(partial, 0o777 & ~umask())
