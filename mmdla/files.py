@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Iterator, Union
+from typing import Iterator, Optional, Union
 
 from mmdla.errors import UserError
 
@@ -32,7 +32,7 @@ def check_folder(path: Name) -> Path:
 
 
 def check_output(path: Name, *suffixes: str) -> Path:
-    """Check that a file can be written to ``path``, whose folder is made if need be.
+    """Check that a file can be written to ``path``; its folder may be missing, and is not made.
 
     Args:
         path (str or Path): The file, which may exist.
@@ -46,8 +46,28 @@ def check_output(path: Name, *suffixes: str) -> Path:
         raise UserError(f'{path} must end in {" or ".join(suffixes)}: name another file.')
     if path.is_dir():
         raise UserError(f'{path} is a folder: name a file to write.')
-    check_folder(path.absolute().parent)
+    check_place(path.parent, path)
     return path
+
+
+def check_place(folder: Name, path: Optional[Name] = None) -> None:
+    """Check that files can be made in a folder, or in what there is above it.
+
+    Args:
+        folder (str or Path): It need not exist, and is not made.
+        path (str or Path, optional): To call it in the error. Default: the folder.
+
+    Raises:
+        UserError: If not.
+    """
+    place = Path(folder).absolute()
+    while not place.exists():
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise cannot_write(path or folder, error) from error
 
 
 @contextmanager

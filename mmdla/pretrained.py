@@ -4,15 +4,14 @@ import os
 from collections import OrderedDict
 from typing import Dict, List, Optional
 
+import torch
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from mmdla.errors import UserError
-from mmdla.hosts.compat import mmengine_checkpoints
-from mmdla.literal_config import literal_config
-from mmdla.names_before import present_config, present_names
-from mmdla.registry import MODELS
+from mmdla.errors import UserError, reason
+from mmdla.names_before import present_names
+from mmdla.recorded_config import build_trained, trained_config
 
 HEADS = ('fc.', 'head.')
 ATTENTION = 'attention.'
@@ -25,19 +24,16 @@ def read_checkpoint(filename: str):
         filename (str): A path, or an address that mmengine knows (https://, torchvision://).
 
     Raises:
-        UserError: If the file is missing or is no checkpoint.
+        UserError: If the file is missing, is no checkpoint, or would run code, see
+            mmdla/hosts/checkpoints.py.
     """
-    remote = '://' in filename
-    if not remote and not os.path.isfile(filename):
-        raise UserError(f'checkpoint {filename} does not exist: check the path.')
     try:
-        with mmengine_checkpoints():
-            return CheckpointLoader.load_checkpoint(
-                filename, map_location='cpu', logger='silent')
+        return CheckpointLoader.load_checkpoint(filename, map_location='cpu', logger='silent')
+    except UserError:
+        raise
     except Exception as error:
-        reason = f'{type(error).__name__}: {error}'.splitlines()[0]
-        raise UserError(f'checkpoint {filename} cannot be read ({reason}): check that it is a '
-                        'PyTorch checkpoint, whole and reachable.') from error
+        raise UserError(f'checkpoint {filename} cannot be fetched ({reason(error)}): check its name '
+                        'and the connection.') from error
 
 
 def state_dict_of(checkpoint, filename: str) -> Dict[str, Tensor]:
@@ -46,7 +42,7 @@ def state_dict_of(checkpoint, filename: str) -> Dict[str, Tensor]:
     Names of earlier versions become the present ones, with a note.
 
     Raises:
-        UserError: If there are none.
+        UserError: If there are none, or if they are not finite.
     """
     for key in ('state_dict', 'model'):
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict):
@@ -57,7 +53,17 @@ def state_dict_of(checkpoint, filename: str) -> Dict[str, Tensor]:
     if not tensors:
         raise UserError(f'checkpoint {filename} holds no tensors: check that it is a PyTorch '
                         'checkpoint of a model.')
+    bad = not_finite(tensors)
+    if bad:
+        raise UserError(f'checkpoint {filename} is of a run that diverged: {len(bad)} of its '
+                        f'{len(tensors)} tensors are not finite ({shorten(bad)}): use an earlier one.')
     return under_present_names(tensors)
+
+
+def not_finite(tensors: Dict[str, Tensor]) -> List[str]:
+    """Names of the tensors with NaN or infinity in them."""
+    return [name for name, value in tensors.items()
+            if isinstance(value, Tensor) and not torch.isfinite(value).all()]
 
 
 def under_present_names(tensors: Dict[str, Tensor]) -> Dict[str, Tensor]:
@@ -72,38 +78,6 @@ def under_present_names(tensors: Dict[str, Tensor]) -> Dict[str, Tensor]:
 def read_state_dict(filename: str) -> Dict[str, Tensor]:
     """The tensors in a checkpoint file, see :func:`read_checkpoint` and :func:`state_dict_of`."""
     return state_dict_of(read_checkpoint(filename), filename)
-
-
-def trained_config(checkpoint) -> Optional[dict]:
-    """The backbone's config that a checkpoint says it was trained with, if it says any.
-
-    tools/convert/ writes it to ``meta['backbone']``; mmengine writes the whole config to
-    ``meta['cfg']``.
-    """
-    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
-    if not isinstance(meta, dict):
-        return None
-    if isinstance(meta.get('backbone'), dict):
-        return meta['backbone']
-    try:
-        return literal_config(meta['cfg'], 'model')['backbone']
-    except (KeyError, TypeError, ValueError, SyntaxError):  # no config, or no literal one
-        return None
-
-
-def build_trained(config: dict, filename: str) -> nn.Module:
-    """The backbone of this package that a checkpoint's config describes, not initialised.
-
-    Raises:
-        UserError: If it cannot be built.
-    """
-    try:
-        return MODELS.build({**present_config(config), 'init_cfg': None})
-    except Exception as error:
-        reason = f'{type(error).__name__}: {error}'.splitlines()[0]
-        raise UserError(f'checkpoint {filename} is of a backbone that cannot be built here ({reason}): '
-                        'use the version of mmdla that it was trained with, and import the modules that '
-                        'register what it has besides.') from error
 
 
 def shorten(names: List[str], most: int = 5) -> str:

@@ -6,3 +6,6 @@ MODELS = Registry('model', parent=registry.MODELS, scope='mmdla', locations=['mm
 DATASETS = Registry('dataset', parent=registry.DATASETS, scope='mmdla', locations=['mmdla.datasets'])
 FUNCTIONS = Registry(
     'function', parent=registry.FUNCTIONS, scope='mmdla', locations=['mmdla.datasets'])
+HOOKS = Registry(
+    'hook', parent=registry.HOOKS, scope='mmdla',
+    locations=['mmdla.engine.checkpoint_hook', 'mmdla.engine.finite_loss_hook'])

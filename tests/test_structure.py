@@ -21,6 +21,7 @@ LAYERS = (
     ('hosts', 'ops'),
     ('gates', ),
     ('attention', ),
+    ('recorded_config', ),
     ('pretrained', ),
     ('trunks', ),
     ('datasets', ),

@@ -14,6 +14,7 @@ from mmdla.engine.fuse import FuseHook
 from mmdla.engine.progress import progress
 from mmdla.engine.runner import Runner
 from mmdla.errors import UserError
+from mmdla.files import check_output, check_place, write_text
 from mmdla.pretrained import check_fit, read_checkpoint
 
 import numpy as np
@@ -31,6 +32,10 @@ def parse_args():
     args = parser.parse_args()
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         parser.error('--out must end in .pkl: metrics and COCO results are written as JSON anyway')
+    if args.out:
+        check_output(args.out)
+    if args.show_dir:
+        check_place(args.show_dir)
     return args
 
 
@@ -99,10 +104,8 @@ def main():
     with progress(runner) if args.progress else nullcontext():
         metrics = runner.test()
     if is_main_process():
-        os.makedirs(cfg.work_dir, exist_ok=True)
         path = os.path.join(cfg.work_dir, 'metrics.json')
-        with open(path, 'w') as file:
-            json.dump({k: plain(v) for k, v in metrics.items()}, file, indent=2)
+        write_text(path, json.dumps({k: plain(v) for k, v in metrics.items()}, indent=2))
         print(summary(metrics))
         print(f'wrote {path}' + (f' and pictures to {args.show_dir}' if args.show_dir else ''))
 

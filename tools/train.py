@@ -7,13 +7,19 @@ from contextlib import nullcontext
 
 from mmdla.engine import cli, preflight
 from mmdla.engine.progress import progress
+from mmdla.engine.resume import (
+    candidates,
+    check_resumable,
+    differences,
+    is_finished,
+    newest_checkpoint,
+    way_on,
+)
 from mmdla.engine.runner import Runner
 from mmdla.errors import UserError
-from mmdla.names_before import present_names
 from mmdla.pretrained import check_fit, read_checkpoint
 
 import torch
-from mmengine.runner import find_latest_checkpoint
 
 
 def parse_args():
@@ -36,6 +42,9 @@ def scale_lr(cfg, enable: bool) -> None:
     """Scale the learning rate on request; say so where it would be due."""
     scaling = cfg.get('auto_scale_lr') or {}
     base = scaling.get('base_batch_size')
+    if base and not isinstance(base, int):
+        raise UserError(f'auto_scale_lr.base_batch_size={base!r} is no number: set it to the total '
+                        'batch size that the learning rate is meant for.')
     if enable and not base:
         raise UserError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config: set '
                         'it to the total batch size that the learning rate is meant for.')
@@ -51,12 +60,24 @@ def scale_lr(cfg, enable: bool) -> None:
 def start_from(cfg, resume) -> None:
     """Settle the checkpoint that the whole model starts from, if any.
 
-    ``resume`` is a path, 'auto' (the newest in the work dir, or afresh where there is none) or
-    None. With such a checkpoint the backbone's own start is not needed.
+    ``resume`` is a path, 'auto' (the newest whole one in the work dir, or afresh where there is none)
+    or None. With such a checkpoint the backbone's own start is not needed.
     """
+    if resume is None and cfg.get('resume') and not cfg.get('load_from'):
+        resume = 'auto'
     if resume == 'auto':
-        has_one = os.path.isfile(os.path.join(cfg.work_dir, 'last_checkpoint'))
-        resume = find_latest_checkpoint(cfg.work_dir) if has_one else None
+        resume, reasons = newest_checkpoint(cfg.work_dir)
+        for text in reasons:
+            cli.note(cfg.launcher, text)
+        cli.note(cfg.launcher, f'going on from {resume}' if resume else
+                 f'no checkpoint in {cfg.work_dir}: training starts from the beginning')
+        cfg.resume = bool(resume)
+    elif resume is None and not cfg.get('resume'):
+        earlier = sum(candidates(cfg.work_dir), [])
+        if earlier:
+            raise UserError(f'{cfg.work_dir} holds an earlier run ({os.path.basename(earlier[0])}), '
+                            'which this one would overwrite: add --resume to go on with it, name '
+                            'another --work-dir, or remove it.')
     if resume:
         cfg.resume, cfg.load_from = True, resume
     if cfg.get('load_from'):
@@ -66,18 +87,21 @@ def start_from(cfg, resume) -> None:
             cfg.model.backbone.init_cfg = None
 
 
-def check_start(runner: Runner) -> None:
+def check_length(cfg) -> None:
+    for name in ('max_epochs', 'max_iters'):
+        value = (cfg.get('train_cfg') or {}).get(name, 1)
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise UserError(f'train_cfg.{name}={value!r} must be a positive number.')
+
+
+def check_start(runner: Runner, checkpoint: dict) -> None:
     """A resumed model must match whole; a fine-tuned one's backbone must, its heads may differ."""
     cfg = runner.cfg
-    if cfg.get('load_from'):
-        model = getattr(runner.model, 'module', runner.model)
-        part = '' if cfg.get('resume') else 'backbone.'
-        checkpoint = read_checkpoint(cfg.load_from)
-        if cfg.get('resume') and present_names(checkpoint.get('state_dict', ())):
-            raise UserError(f'{cfg.load_from} is of mmdla 0.1, whose optimizer state has another order, '
-                            'and cannot be resumed: start from its weights, --cfg-options '
-                            'load_from=FILE.')
-        check_fit(model, cfg.load_from, checkpoint, part)
+    model = getattr(runner.model, 'module', runner.model)
+    check_fit(model, cfg.load_from, checkpoint, '' if cfg.get('resume') else 'backbone.')
+    if cfg.get('resume'):
+        for text in differences(cfg, checkpoint, cfg.load_from, len(runner.train_dataloader)):
+            cli.note(cfg.launcher, text)
 
 
 def main():
@@ -87,13 +111,25 @@ def main():
         if not torch.cuda.is_available():
             raise UserError('--amp needs a GPU, and none is visible: leave it out.')
         cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+    check_length(cfg)
     start_from(cfg, args.resume)
+    checkpoint = read_checkpoint(cfg.load_from) if cfg.get('load_from') else None
+    if cfg.get('resume'):
+        check_resumable(checkpoint, cfg.load_from)
+        if is_finished(cfg, checkpoint):
+            cli.note(cfg.launcher, f'{cfg.load_from} is of the last epoch: there is nothing left to '
+                     'train; raise train_cfg.max_epochs to go on.')
+            return
     preflight.check(cfg, ('train', 'val'))
     scale_lr(cfg, args.auto_scale_lr)
     runner = Runner.from_cfg(cfg)
-    check_start(runner)
-    with progress(runner) if args.progress else nullcontext():
-        runner.train()
+    if checkpoint is not None:
+        check_start(runner, checkpoint)
+    try:
+        with progress(runner) if args.progress else nullcontext():
+            runner.train()
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f'{way_on(cfg.work_dir)}.') from stop
 
 
 if __name__ == '__main__':

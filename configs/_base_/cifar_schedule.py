@@ -10,6 +10,8 @@ val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=128)
 default_hooks = dict(
-    checkpoint=dict(interval=10, max_keep_ckpts=1), visualization=dict(rescale_factor=8))
+    checkpoint=dict(type='mmdla.CheckpointHook', interval=10, max_keep_ckpts=1),
+    finite_loss=dict(type='mmdla.FiniteLossHook'),
+    visualization=dict(rescale_factor=8))
 # each process draws its own crops and flips
 randomness = dict(diff_rank_seed=True)

@@ -36,4 +36,6 @@ dataset = dict(data_root='{{$IMAGENET_ROOT:data/imagenet/}}')
 train_dataloader = dict(batch_size=128, dataset=dataset)
 val_dataloader = dict(dataset=dataset)
 test_dataloader = val_dataloader
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
+default_hooks = dict(
+    checkpoint=dict(type='mmdla.CheckpointHook', max_keep_ckpts=1),
+    finite_loss=dict(type='mmdla.FiniteLossHook'))

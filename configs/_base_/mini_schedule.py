@@ -16,6 +16,7 @@ param_scheduler = [
 auto_scale_lr = dict(base_batch_size=2)
 default_hooks = dict(
     logger=dict(interval=20),
-    checkpoint=dict(max_keep_ckpts=2),
+    checkpoint=dict(type='mmdla.CheckpointHook', max_keep_ckpts=2),
+    finite_loss=dict(type='mmdla.FiniteLossHook'),
     visualization=dict(score_thr=0.5))
 randomness = dict(seed=0)

@@ -51,5 +51,8 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', T_max=epochs, eta_min=1e-5, convert_to_iter_based=True)
 ]
 auto_scale_lr = dict(base_batch_size=16)
-default_hooks = dict(logger=dict(interval=25), checkpoint=dict(max_keep_ckpts=2))
+default_hooks = dict(
+    logger=dict(interval=25),
+    checkpoint=dict(type='mmdla.CheckpointHook', max_keep_ckpts=2),
+    finite_loss=dict(type='mmdla.FiniteLossHook'))
 randomness = dict(seed=0)

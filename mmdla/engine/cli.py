@@ -6,8 +6,13 @@ from typing import Optional
 
 from mmengine.config import Config, DictAction
 
-from mmdla.errors import UserError, run  # noqa: F401 (tools call cli.run)
+from mmdla.engine.config_keys import check_names, check_options
+from mmdla.errors import UserError, reason, run  # noqa: F401 (tools call cli.run)
+from mmdla.files import check_place
 from mmdla.hosts.compat import import_datasets
+
+RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
+LAUNCHED_BY = dict(pytorch='tools/dist_train.sh', slurm='srun', mpi='mpirun')
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -28,29 +33,52 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def read_config(filename: str, options: Optional[dict] = None) -> Config:
-    """A config with the settings that override it."""
+    """A config with the settings that override it.
+
+    Raises:
+        UserError: If it cannot be read, has no model, or has a setting that nothing reads.
+    """
     if not os.path.isfile(filename):
         raise UserError(f'config {filename} does not exist: see the table of configs in the README.')
     try:
         cfg = Config.fromfile(filename)
+        check_options(cfg, options or {})
         cfg.merge_from_dict(options or {})
+    except UserError:
+        raise
     except Exception as error:
-        raise UserError(f'config {filename} cannot be read with these options '
-                        f'({type(error).__name__}: {error}): correct it.'.replace('\n', ' ')) from error
+        raise UserError(f'config {filename} cannot be read with these options ({reason(error)}): '
+                        'correct it.') from error
+    check_names(cfg, filename)
+    if not isinstance(cfg.get('model'), dict):
+        raise UserError(f'config {filename} has no model=dict(...): name a config of a detector or a '
+                        'classifier.')
     return cfg
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The config with the command line's overrides, launcher and work_dir."""
+    """The config with the command line's overrides, launcher and work_dir, which can be written to."""
     cfg = read_config(args.config, args.cfg_options)
     if cfg.get('default_scope') in ('mmdet', 'mmpretrain'):
         import_datasets(cfg.default_scope)
+    check_launcher(args.launcher)
     cfg.launcher = args.launcher
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):
         cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
+    if not isinstance(cfg.work_dir, str):
+        raise UserError(f'work_dir={cfg.work_dir!r} is no path: set it to a folder.')
+    check_place(cfg.work_dir)
     return cfg
+
+
+def check_launcher(launcher: str) -> None:
+    """A launcher tells each process its rank in the environment."""
+    variable = RANKS.get(launcher)
+    if variable and variable not in os.environ:
+        raise UserError(f'--launcher {launcher} is for processes that {LAUNCHED_BY[launcher]} starts '
+                        f'({variable} is not in the environment): use that, or leave --launcher out.')
 
 
 def add_options(p: argparse.ArgumentParser) -> None:
@@ -58,10 +86,21 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         metavar='KEY=VALUE',
         help='settings that override the config, for example '
         'optim_wrapper.optimizer.lr=0.02 train_dataloader.batch_size=2')
+
+
+class Options(DictAction):
+    """``KEY=VALUE`` pairs, as mmengine parses them."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        for value in values:
+            if not value.partition('=')[0] or '=' not in value:
+                parser.error(f'--cfg-options {value} is no KEY=VALUE: write '
+                             'optim_wrapper.optimizer.lr=0.02, without spaces around the =')
+        super().__call__(parser, namespace, values, option_string)
 
 
 def from_launcher(launcher: str, default: int, **variables: str) -> int:
@@ -71,7 +110,13 @@ def from_launcher(launcher: str, default: int, **variables: str) -> int:
 
 def rank(launcher: str) -> int:
     """Number of this process among those of the launcher, from 0."""
-    return from_launcher(launcher, 0, pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
+    return from_launcher(launcher, 0, **RANKS)
+
+
+def note(launcher: str, text: str) -> None:
+    """Print a note once, whatever the number of processes."""
+    if rank(launcher) == 0:
+        print(f'note: {text}')
 
 
 def world_size(launcher: str) -> int:

@@ -4,7 +4,6 @@ import os
 from mmengine.config import Config
 
 from mmdla.errors import UserError
-from mmdla.hosts.compat import mmengine_checkpoints
 from mmdla.pretrained import check_fit, read_checkpoint
 
 
@@ -17,12 +16,12 @@ def build_inferencer(config: str, checkpoint: str, device: str):
     for path in (config, checkpoint):
         if not os.path.isfile(path):
             raise UserError(f'{path} does not exist: check the path.')
-    with mmengine_checkpoints():
-        if Config.fromfile(config).get('default_scope') == 'mmdet':
-            from mmdet.apis import DetInferencer
-            inferencer = DetInferencer(config, checkpoint, device, show_progress=False)
-        else:
-            from mmpretrain import ImageClassificationInferencer
-            inferencer = ImageClassificationInferencer(config, checkpoint, device)
-    check_fit(inferencer.model, checkpoint, read_checkpoint(checkpoint))
+    content = read_checkpoint(checkpoint)
+    if Config.fromfile(config).get('default_scope') == 'mmdet':
+        from mmdet.apis import DetInferencer
+        inferencer = DetInferencer(config, checkpoint, device, show_progress=False)
+    else:
+        from mmpretrain import ImageClassificationInferencer
+        inferencer = ImageClassificationInferencer(config, checkpoint, device)
+    check_fit(inferencer.model, checkpoint, content)
     return inferencer

@@ -1,7 +1,12 @@
-"""mmengine's Runner with a readable console and distributed training on CPUs."""
+"""mmengine's Runner with a readable console, safe checkpoints and distributed training on CPUs."""
+import functools
 import logging
+import re
+from difflib import get_close_matches
+from typing import Callable, Optional
 
 import torch.distributed as dist
+from mmengine import registry
 from mmengine.device import get_device
 from mmengine.dist import is_distributed
 from mmengine.logging import MMLogger
@@ -9,8 +14,8 @@ from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
-from mmdla.errors import UserError
-from mmdla.hosts.compat import mmengine_checkpoints
+from mmdla.errors import UserError, reason
+from mmdla.registry import MODELS
 
 FOR_THE_LOG_FILE = (
     '\n' + '-' * 60, 'Config:\n', 'Hooks will be executed', 'Distributed training is not used',
@@ -22,13 +27,67 @@ def worth_showing(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(FOR_THE_LOG_FILE)
 
 
-class Runner(MMEngineRunner):
-    """Differs from mmengine's in two things.
+def explained(part: str, method: Callable) -> Callable:
+    """A method that builds a part of a config, with an error that says which part and what is wrong."""
 
-    The environment report, the whole config and the list of hooks go to the log file only. And
-    where there is no GPU, several processes train together on CPUs (gloo), with BN for SyncBN,
-    which CPUs do not have.
+    @functools.wraps(method)
+    def build(*args, **kwargs):
+        try:
+            return method(*args, **kwargs)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f'{part} of the config cannot be built ({what(error)}): correct it '
+                            '(MMDLA_TRACEBACK=1 in the environment shows where).') from error
+
+    return build
+
+
+def what(error: Exception) -> str:
+    """An exception as one line; for a type that is not registered, with the name it may mean."""
+    unknown = re.search(r'(\S+) is not in the \S+ registry', str(error))
+    if not unknown:
+        return reason(error)
+    known = [f'mmdla.{name}' for name in MODELS.module_dict] + list(registry.MODELS.module_dict)
+    near = get_close_matches(unknown[1].strip('\'"'), known, 1)
+    return f'{unknown[0]}{f"; did you mean {near[0]}?" if near else ""}'.strip('\'"')
+
+
+class Runner(MMEngineRunner):
+    """Differs from mmengine's in four things.
+
+    The environment report, the whole config and the list of hooks go to the log file only. Where
+    there is no GPU, several processes train together on CPUs (gloo), with BN for SyncBN, which CPUs do
+    not have. Mistakes in a part of the config are one sentence. And whatever the config, checkpoints
+    are saved by :class:`mmdla.engine.checkpoint_hook.CheckpointHook`, and a loss that is not finite
+    ends the run.
     """
+
+    build_model = explained('model', MMEngineRunner.build_model)
+    build_train_loop = explained('train_dataloader or train_cfg', MMEngineRunner.build_train_loop)
+    build_val_loop = explained('val_dataloader, val_evaluator or val_cfg', MMEngineRunner.build_val_loop)
+    build_test_loop = explained('test_dataloader, test_evaluator or test_cfg',
+                                MMEngineRunner.build_test_loop)
+    build_optim_wrapper = explained('optim_wrapper', MMEngineRunner.build_optim_wrapper)
+    build_param_scheduler = explained('param_scheduler', MMEngineRunner.build_param_scheduler)
+    build_visualizer = explained('visualizer', MMEngineRunner.build_visualizer)
+    build_log_processor = explained('log_processor', MMEngineRunner.build_log_processor)
+    scale_lr = explained('auto_scale_lr', MMEngineRunner.scale_lr)
+    set_randomness = explained('randomness', MMEngineRunner.set_randomness)
+    register_custom_hooks = explained('custom_hooks', MMEngineRunner.register_custom_hooks)
+
+    @classmethod
+    def from_cfg(cls, cfg) -> 'Runner':
+        return explained('a top-level setting', super().from_cfg)(cfg)
+
+    def register_default_hooks(self, hooks: Optional[dict] = None) -> None:
+        hooks = dict(hooks or {})
+        saving = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
+        if saving is not None and saving.get('type') == 'CheckpointHook':
+            hooks['checkpoint'] = {**saving, 'type': 'mmdla.CheckpointHook'}
+        if hooks.setdefault('finite_loss', dict(type='mmdla.FiniteLossHook')) is None:
+            del hooks['finite_loss']
+        explained('default_hooks', super().register_default_hooks)(hooks)
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
@@ -44,10 +103,6 @@ class Runner(MMEngineRunner):
                                 'tools/dist_train.sh and tools/dist_test.sh run on CPUs.')
             dist.init_process_group('gloo')
         super().setup_env(env_cfg)
-
-    def load_checkpoint(self, *args, **kwargs) -> dict:
-        with mmengine_checkpoints():
-            return super().load_checkpoint(*args, **kwargs)
 
     def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
         if self.distributed and get_device() == 'cpu' and model_wrapper_cfg is None:

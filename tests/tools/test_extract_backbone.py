@@ -164,8 +164,8 @@ def test_paths_are_checked(save, tmp_path, monkeypatch):
     source = save()
     for paths, words in (
         ((tmp_path / 'none.pth', tmp_path / 'x.pth'), 'none.pth does not exist'),
-        ((source, tmp_path), 'no name for a backbone file'),
-        ((source, tmp_path / 'x.txt'), 'no name for a backbone file'),
+        ((source, tmp_path), 'must end in .pth or .safetensors'),
+        ((source, tmp_path / 'x.txt'), 'must end in .pth or .safetensors'),
         ((source, source), 'is the classifier itself'),
         ((source, source / 'x.pth'), 'cannot be written'),
     ):

@@ -3,31 +3,28 @@
 Reads a checkpoint of tools/train.py (of its EMA where the run had one: mmengine keeps the averaged
 weights in ``state_dict``) and writes the backbone's tensors alone to a file with a hash in its
 name. OUT itself becomes a link to that file (a copy where links are not possible), so that the
-detection configs find it. The same checkpoint gives the same file, byte for byte.
+detection configs find it. The same checkpoint gives the same file, byte for byte. With an OUT that
+ends in .safetensors it is written in that format, which cannot hold code: the one to share.
 
     python tools/convert/extract_backbone.py work_dirs/dla_l50_8xb32_in1k/epoch_100.pth \\
         checkpoints/dla_l50_in1k.pth
 """
 import argparse
 import hashlib
-import io
 import os
-import shutil
+import tempfile
 from pathlib import Path
-from typing import Callable, Sequence, Tuple
+from typing import Sequence, Tuple
 
 import mmdla
 from mmdla.attention.interaction import interaction_class
 from mmdla.engine import cli
 from mmdla.errors import UserError
+from mmdla.files import check_output, written
+from mmdla.hosts.checkpoints import as_bytes
 from mmdla.names_before import present_config
-from mmdla.pretrained import (
-    build_trained,
-    mismatches,
-    read_checkpoint,
-    state_dict_of,
-    trained_config,
-)
+from mmdla.pretrained import mismatches, read_checkpoint, state_dict_of
+from mmdla.recorded_config import build_trained, trained_config
 
 import torch
 from mmengine.utils import import_modules_from_strings
@@ -84,31 +81,33 @@ def without(config: dict, names: Sequence[str]) -> dict:
     return {name: value for name, value in config.items() if name not in names}
 
 
-def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Have ``write`` make a file beside ``path``, and put it in its place at once."""
-    partial = path.with_name(path.name + '.partial')
-    partial.unlink(missing_ok=True)
-    write(partial)
-    os.replace(partial, path)
-
-
 def publish(content: dict, out: Path) -> Path:
     """Write a checkpoint to a file named by its hash and make ``out`` lead there.
 
     Returns:
         Path: ``NAME-1a2b3c4d.pth`` beside ``out``, with the first 8 hex digits of its sha256.
+
+    Raises:
+        UserError: If it cannot be written.
     """
-    buffer = io.BytesIO()  # in a file of its own, torch would write the file's name too
-    torch.save(content, buffer)
-    data = buffer.getvalue()
+    data = as_bytes(content, out.suffix)
     hashed = out.with_name(f'{out.stem}-{hashlib.sha256(data).hexdigest()[:8]}{out.suffix}')
-    out.parent.mkdir(parents=True, exist_ok=True)
-    replace(hashed, lambda partial: partial.write_bytes(data))
+    with written(hashed) as partial:
+        partial.write_bytes(data)
     try:
-        replace(out, lambda partial: partial.symlink_to(hashed.name))
+        link(out, hashed.name)
     except OSError:
-        replace(out, lambda partial: shutil.copyfile(hashed, partial))
+        with written(out) as partial:
+            partial.write_bytes(data)
     return hashed
+
+
+def link(path: Path, target: str) -> None:
+    """Put a link to ``target`` in the place of ``path`` at once."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        made.symlink_to(target)
+        os.replace(made, path)
 
 
 def parse_args() -> Tuple[str, Path]:
@@ -121,8 +120,7 @@ def parse_args() -> Tuple[str, Path]:
     args = parser.parse_args()
     if not os.path.isfile(args.classifier):
         raise UserError(f'checkpoint {args.classifier} does not exist: check the path.')
-    if args.out.suffix != '.pth' or args.out.is_dir():
-        raise UserError(f'{args.out} is no name for a backbone file: choose one that ends in .pth.')
+    check_output(args.out, '.pth', '.safetensors')
     if args.out.exists() and args.out.samefile(args.classifier):
         raise UserError(f'{args.out} is the classifier itself: name another file to write.')
     try:
@@ -135,10 +133,7 @@ def parse_args() -> Tuple[str, Path]:
 def main() -> None:
     source, out = parse_args()
     content = extract(source)
-    try:
-        hashed = publish(content, out)
-    except OSError as error:
-        raise UserError(f'{out} cannot be written ({error}): name another file.') from error
+    hashed = publish(content, out)
     config = content['meta']['backbone']
     print(f'wrote {len(content["state_dict"])} tensors to {hashed}')
     print(f'{out} is a link to it; a detector starts from it with this backbone and option:')

@@ -1,7 +1,7 @@
 """Bad inputs as data, by what is bad."""
-from . import outputs
+from . import checkpoints, configs, outputs
 from .case import Case
 
-CASES = [*outputs.CASES]
+CASES = [*configs.CASES, *checkpoints.CASES, *outputs.CASES]
 
 __all__ = ['CASES', 'Case']

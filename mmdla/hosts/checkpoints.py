@@ -1,0 +1,220 @@
+"""Reading checkpoint files without running what is in them.
+
+A PyTorch checkpoint is a pickle, a program that can do anything on the machine that reads it. With
+``weights_only=True`` PyTorch runs none of it but what rebuilds tensors and plain values; mmengine falls
+back to running all of it, so that :func:`register` puts the functions of this file in place of
+mmengine's.
+"""
+import ast
+import io
+import os
+import re
+from collections import OrderedDict
+from contextlib import contextmanager
+from pickle import UnpicklingError
+from typing import IO, Callable, Iterator, List, Union
+
+import numpy as np
+import safetensors.torch
+import torch
+from mmengine.dist import barrier, get_dist_info
+from mmengine.fileio import get_file_backend
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import (
+    get_deprecated_model_names,
+    get_external_models,
+    get_mmcls_models,
+    get_torchvision_models,
+)
+from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
+
+from mmdla.errors import UserError, reason
+
+multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
+NUMBERS = ('bool', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'uint64', 'float16',
+           'float32', 'float64')
+META = 'mmdla'
+
+
+def trusted() -> bool:
+    """Whether MMDLA_TRUST_CHECKPOINT=1 is set: checkpoints may run code."""
+    return os.environ.get('MMDLA_TRUST_CHECKPOINT', '0') == '1'
+
+
+def named(name: str) -> Callable:
+    """Let a function stand for another, ``module.name``, in a pickle."""
+
+    def rename(function: Callable) -> Callable:
+        function.__module__, function.__qualname__ = name.rsplit('.', 1)
+        function.__name__ = function.__qualname__
+        return function
+
+    return rename
+
+
+@named('builtins.getattr')
+def history_method(owner, name: str):
+    """The part of ``getattr`` that mmengine's logging history needs."""
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(HistoryBuffer, name)
+    raise UnpicklingError('GLOBAL builtins.getattr of something else than a logging history')
+
+
+def numpy_functions(module: str) -> List[Callable]:
+    """What rebuilds arrays and scalars; ``numpy.core`` in files of numpy 1."""
+
+    @named(f'{module}._reconstruct')
+    def array(kind, shape, code):
+        if kind is not np.ndarray:
+            raise UnpicklingError(f'GLOBAL {module}._reconstruct of something else than an array')
+        return multiarray._reconstruct(kind, shape, code)
+
+    @named(f'{module}.scalar')
+    def scalar(dtype, *value):
+        return multiarray.scalar(dtype, *value)
+
+    return [array, scalar]
+
+
+ALLOWED = [
+    HistoryBuffer, history_method, np.ndarray, np.dtype, *(type(np.dtype(name)) for name in NUMBERS),
+    *numpy_functions('numpy.core.multiarray'), *numpy_functions('numpy._core.multiarray')
+]
+
+
+@contextmanager
+def only_allowed() -> Iterator[None]:
+    """Let ``torch.load`` call ALLOWED and what the process allows, without a whole ``getattr``."""
+    before = get_safe_globals()
+    kept = [entry for entry in before if entry is not getattr and entry != (getattr, 'builtins.getattr')]
+    clear_safe_globals()
+    add_safe_globals([*kept, *ALLOWED])
+    try:
+        yield
+    finally:
+        clear_safe_globals()
+        add_safe_globals(before)
+
+
+def load(file: Union[str, IO[bytes]], map_location='cpu', name: str = '', mmap: bool = False):
+    """What a checkpoint file holds: tensors, plain values and mmengine's logging history.
+
+    Args:
+        file (str or binary file): A PyTorch checkpoint, or the path of a ``.safetensors`` file.
+        map_location: As in ``torch.load``.
+        name (str): To call it in an error. Default: its path.
+        mmap (bool): Whether to leave the tensors on the disk until they are used.
+
+    Raises:
+        UserError: If the file is missing, broken, or would run code.
+    """
+    name = name or str(file)
+    if isinstance(file, str) and not os.path.isfile(file):
+        raise UserError(f'checkpoint {name} does not exist: check the path.')
+    try:
+        if isinstance(file, str) and file.endswith('.safetensors'):
+            return load_safetensors(file, map_location)
+        if trusted():
+            return torch.load(file, map_location=map_location, weights_only=False, mmap=mmap)
+        with only_allowed():
+            checkpoint = torch.load(file, map_location=map_location, weights_only=True, mmap=mmap)
+    except Exception as error:
+        wanted = re.search(r'GLOBAL (\S+)', str(error)) if isinstance(error, UnpicklingError) else None
+        if wanted:
+            raise UserError(
+                f'checkpoint {name} is refused: it would run {wanted[1]}, which no weights need; if you '
+                'made it yourself, set MMDLA_TRUST_CHECKPOINT=1.') from error
+        raise UserError(f'checkpoint {name} cannot be read ({reason(error)}): check that it is a '
+                        'checkpoint, whole and readable.') from error
+    if isinstance(checkpoint, dict) and isinstance(checkpoint.get('meta'), dict):
+        checkpoint['meta'].pop('config', None)  # of mmcv 1, which mmengine would run on resuming
+    return checkpoint
+
+
+def load_safetensors(path: str, map_location='cpu') -> dict:
+    """The tensors of a safetensors file; with its ``meta`` if this package wrote it."""
+    device = str(map_location) if isinstance(map_location, (str, torch.device)) else 'cpu'
+    with safetensors.safe_open(path, framework='pt', device=device) as file:
+        tensors = OrderedDict((key, file.get_tensor(key)) for key in file.keys())
+        meta = (file.metadata() or {}).get(META)
+    return tensors if meta is None else dict(meta=ast.literal_eval(meta), state_dict=tensors)
+
+
+def as_bytes(checkpoint: dict, suffix: str) -> bytes:
+    """A checkpoint file's content, the same for the same checkpoint.
+
+    Args:
+        checkpoint (dict): ``state_dict`` of tensors, and ``meta`` of plain values.
+        suffix (str): '.safetensors', or another for PyTorch's format.
+    """
+    if suffix == '.safetensors':
+        tensors = {name: value.contiguous() for name, value in checkpoint['state_dict'].items()}
+        return safetensors.torch.save(tensors, {'format': 'pt', META: repr(checkpoint['meta'])})
+    buffer = io.BytesIO()  # in a file of its own, torch would write the file's name too
+    torch.save(checkpoint, buffer)
+    return buffer.getvalue()
+
+
+def load_from_http(url: str, map_location=None):
+    """A checkpoint from the web, kept in ``torch.hub``'s cache; one process a machine fetches it."""
+    path = os.path.join(torch.hub.get_dir(), 'checkpoints', os.path.basename(url.split('?')[0]))
+    if get_dist_info()[0] == 0 or int(os.environ.get('LOCAL_RANK', '1')) == 0:
+        if not os.path.isfile(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            torch.hub.download_url_to_file(url, path)
+    barrier()
+    return load(path, map_location, name=url)
+
+
+def load_from_storage(url: str, map_location=None):
+    """A checkpoint from a storage service that mmengine's file backends know."""
+    service = url.split(':')[0] if url.count(':') > 1 else 'petrel'
+    try:
+        content = get_file_backend(url, backend_args=dict(backend=service)).get(url)
+    except Exception as error:
+        raise UserError(f'checkpoint {url} cannot be fetched ({reason(error)}): download it and name '
+                        'the file.') from error
+    return load(io.BytesIO(content), map_location, name=url)
+
+
+def load_from_torchvision(name: str, map_location=None):
+    """``torchvision://resnet50`` and the like."""
+    return load_from_http(get_torchvision_models()[name.split('://')[1]], map_location)
+
+
+def load_from_openmmlab(name: str, map_location=None):
+    """``open-mmlab://NAME`` of mmengine's list."""
+    name = name.split('://')[1]
+    url = get_external_models()[get_deprecated_model_names().get(name, name)]
+    if '://' in url:
+        return load_from_http(url, map_location)
+    home = os.environ.get('MMENGINE_HOME') or os.path.join(
+        os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'mmengine')
+    return load(os.path.join(home, url), map_location)
+
+
+def load_from_mmcls(name: str, map_location=None):
+    """``mmcls://NAME`` of mmengine's list: the backbone's tensors."""
+    checkpoint = load_from_http(get_mmcls_models()[name.split('://')[1]], map_location)
+    tensors = checkpoint.get('state_dict', checkpoint)
+    return dict(state_dict=OrderedDict((key.removeprefix('backbone.'), value)
+                                       for key, value in tensors.items() if key.startswith('backbone.')))
+
+
+def load_from_local(path: str, map_location=None):
+    return load(os.path.expanduser(path), map_location)
+
+
+def register() -> None:
+    """Have mmengine read checkpoints with :func:`load`, for all that runs in this process."""
+    for prefixes, loader in {
+            '': load_from_local,
+            ('http://', 'https://'): load_from_http,
+            (r'(\S+\:)?s3://', r'(\S+\:)?petrel://', 'pavi://'): load_from_storage,
+            ('torchvision://', 'modelzoo://'): load_from_torchvision,
+            ('open-mmlab://', 'openmmlab://'): load_from_openmmlab,
+            'mmcls://': load_from_mmcls,
+    }.items():
+        CheckpointLoader.register_scheme(list(prefixes) if isinstance(prefixes, tuple) else prefixes,
+                                         loader, force=True)
