@@ -70,6 +70,18 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     return torchvision.ops.nms(boxes, scores.to(boxes.dtype), iou_threshold)
 
 
+def _sound(rois: Tensor, maps: Tensor, spatial_scale: float) -> Tensor:
+    """RoIs (N, 5) that torchvision's kernels, which check nothing, can take for maps (B, C, H, W).
+
+    One with NaN, infinity, a coordinate ten times as far as the maps reach, or of an image that is not
+    in the batch becomes an empty one at the origin.
+    """
+    image, box = rois.split((1, 4), 1)
+    sound = (box.abs() <= 10 * max(maps.shape[2:]) / spatial_scale).all(1, keepdim=True)
+    sound = sound & (image >= 0) & (image < len(maps))
+    return rois.where(sound, torch.zeros_like(rois))
+
+
 def _check_average(pool_mode: int) -> None:
     if pool_mode != 1:
         raise RuntimeError('RoIAlign with pool_mode="max" needs mmcv\'s compiled operators, which '
@@ -87,7 +99,7 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Ten
     as in mmcv with ``pool_mode='avg'`` (1).
     """
     _check_average(pool_mode)
-    features = _float(input)
+    features, rois = _float(input), _sound(rois, input, spatial_scale)
     output.copy_(
         torch.ops.torchvision.roi_align(features, rois.to(features.dtype), spatial_scale,
                                         aligned_height, aligned_width, sampling_ratio, aligned))
@@ -99,7 +111,7 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argm
                        aligned: bool) -> None:
     """Write the gradient of :func:`roi_align_forward` to ``grad_input`` (B, C, H, W)."""
     _check_average(pool_mode)
-    grad = _float(grad_output)
+    grad, rois = _float(grad_output), _sound(rois, grad_input, spatial_scale)
     grad_input.copy_(
         torch.ops.torchvision._roi_align_backward(grad, rois.to(grad.dtype), spatial_scale,
                                                   aligned_height, aligned_width,

@@ -125,6 +125,43 @@ def test_roi_align(size, sampling_ratio, aligned):
     torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize('sampling_ratio', [0, 1, 2])
+@pytest.mark.parametrize('bad', [float('nan'), float('inf'), float('-inf'), 1e6, 3e38])
+def test_rois_that_are_no_boxes_are_taken_as_empty(bad, sampling_ratio):
+    """torchvision's kernels read wild memory at them; other RoIs keep their values."""
+    torch.manual_seed(0)
+    maps = torch.rand(2, 3, 20, 30)
+    good = torch.tensor([[0, 1, 1, 50, 50], [1, 2, 2, 40, 60]]).float()
+    for position in range(5):
+        rois = good.clone()
+        rois[1, position] = bad
+        empty = good.clone()
+        empty[1] = 0
+        results = []
+        for boxes in (rois, empty):
+            output, grad, unused = torch.empty(2, 3, 7, 7), torch.empty_like(maps), torch.empty(0)
+            mmcv_ext.roi_align_forward(maps, boxes, output, unused, unused, 7, 7, 0.25, sampling_ratio,
+                                       1, True)
+            mmcv_ext.roi_align_backward(torch.ones_like(output), boxes, unused, unused, grad, 7, 7, 0.25,
+                                        sampling_ratio, 1, True)
+            results.append((output, grad))
+        for given, wanted in zip(*results):
+            assert torch.equal(given, wanted)
+
+
+def test_a_roi_of_an_image_that_is_not_there_is_taken_as_empty():
+    maps, unused = torch.rand(1, 2, 8, 8), torch.empty(0)
+    rois = torch.tensor([[1, 0, 0, 4, 4], [-1, 0, 0, 4, 4], [0, 0, 0, 0, 0]]).float()
+    output = torch.empty(3, 2, 7, 7)
+    mmcv_ext.roi_align_forward(maps, rois, output, unused, unused, 7, 7, 1.0, 2, 1, True)
+    assert torch.equal(output[0], output[2]) and torch.equal(output[1], output[2])
+
+
+def test_nms_of_boxes_that_are_not_finite():
+    boxes = torch.tensor([[0, 0, 9, 9], [float('nan')] * 4, [0, 0, float('inf'), 9]])
+    assert mmcv_ext.nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5, 0)[0] == 0
+
+
 def test_roi_align_without_rois():
     features = torch.randn(1, 3, 8, 8, requires_grad=True)
     out = roi_align(features, torch.zeros(0, 5), (7, 7), 0.25, 0, 'avg', True)
