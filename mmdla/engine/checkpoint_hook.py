@@ -113,8 +113,8 @@ class CheckpointHook(MMEngineCheckpointHook):
         bad = not_finite(checkpoint['state_dict'])
         if bad:
             raise RunError(
-                f'{len(bad)} tensors of the model are not finite at iteration {runner.iter + 1} '
-                f'({shorten(bad)}), and it is not saved: lower the learning rate, or clip gradients '
+                f'weights are not finite after iteration {checkpoint["meta"]["iter"]} ({shorten(bad)}), '
+                'and are not saved: lower the learning rate, or clip gradients '
                 f'(optim_wrapper.clip_grad); {way_on(self.out_dir)}.')
 
     def after_train_epoch(self, runner) -> None:
