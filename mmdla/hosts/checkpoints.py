@@ -150,7 +150,8 @@ def as_bytes(checkpoint: dict, suffix: str) -> bytes:
     """
     if suffix == '.safetensors':
         tensors = {name: value.contiguous() for name, value in checkpoint['state_dict'].items()}
-        return safetensors.torch.save(tensors, {'format': 'pt', META: repr(checkpoint['meta'])})
+        # one entry: the format does not keep the order of several
+        return safetensors.torch.save(tensors, {META: repr(checkpoint['meta'])})
     buffer = io.BytesIO()  # in a file of its own, torch would write the file's name too
     torch.save(checkpoint, buffer)
     return buffer.getvalue()

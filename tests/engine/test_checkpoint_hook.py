@@ -59,7 +59,8 @@ def test_a_full_disk_leaves_the_last_whole_one(runner, tmp_path, monkeypatch):
         run(runner, tmp_path, interval=1, max_keep_ckpts=1)
     assert names(tmp_path) == ['epoch_2.pth']
     monkeypatch.undo()
-    run(runner, tmp_path, interval=1, max_keep_ckpts=1, resume=True, load_from=str(tmp_path / 'epoch_2.pth'))
+    run(runner, tmp_path, interval=1, max_keep_ckpts=1, resume=True,
+        load_from=str(tmp_path / 'epoch_2.pth'))
     assert names(tmp_path) == ['epoch_4.pth']
 
 

@@ -160,6 +160,24 @@ def test_mistakes_get_one_sentence_and_write_nothing(save, tmp_path, monkeypatch
     assert not (tmp_path / 'out').exists()
 
 
+def test_safetensors_start_a_detector_too(trained, save, tmp_path, monkeypatch, capsys):
+    out = tmp_path / 'dla.safetensors'
+    run(monkeypatch, save(), out)
+    assert os.readlink(out).endswith('.safetensors')
+    digest = sha256(out.read_bytes()).hexdigest()[:8]
+    assert os.readlink(out) == f'dla-{digest}.safetensors'
+    assert f'init_cfg.checkpoint={out}' in capsys.readouterr().out
+    config = dict(type='mmdla.DLAResNet', **ARGS, context_unit=UNIT)
+    backbone = MODELS.build({**config, 'init_cfg': dict(type='Pretrained', checkpoint=str(out))})
+    backbone.init_weights()
+    for name, value in backbone.state_dict().items():
+        assert torch.equal(value, trained[name])
+    other = MODELS.build({**config, 'excite': False,
+                          'init_cfg': dict(type='Pretrained', checkpoint=str(out))})
+    with pytest.raises(UserError, match='excite'):
+        other.init_weights()
+
+
 def test_paths_are_checked(save, tmp_path, monkeypatch):
     source = save()
     for paths, words in (

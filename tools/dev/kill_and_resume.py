@@ -2,11 +2,11 @@
 
     python tools/dev/kill_and_resume.py --kills 20
 
-Trains the mini classifier on a few generated images, once without interruption and then once for every
-kill: by SIGKILL, SIGTERM and SIGINT in turn, and in turn at a random time, while a checkpoint is written,
-before and after it is put in its place, before an outdated one is removed, and while last_checkpoint is
-written. `tools/train.py --resume` must then come to the last epoch with the same weights, bit for bit:
-augmentation is off. Prints a line a kill and exits with 1 if any fails.
+Trains the mini classifier on a few generated images, once without interruption and then once for
+every kill: by SIGKILL, SIGTERM and SIGINT in turn, and in turn at a random time, while a checkpoint is
+written, before and after it is put in its place, before an outdated one is removed, and while
+last_checkpoint is written. `tools/train.py --resume` must then come to the last epoch with the same
+weights, bit for bit: augmentation is off. Prints a line a kill and exits with 1 if any fails.
 """
 import argparse
 import itertools
@@ -59,7 +59,8 @@ def equal(one: Optional[dict], other: dict) -> bool:
         torch.equal(value, other[name]) for name, value in one.items())
 
 
-def trial(number: int, moment: str, kind: signal.Signals, folder: Path, data: Path, seconds: float) -> bool:
+def trial(number: int, moment: str, kind: signal.Signals, folder: Path, data: Path,
+          seconds: float) -> bool:
     """Kill one run, resume it, and compare with the one that was not interrupted."""
     work_dir = folder / str(number)
     if moment == 'random':
