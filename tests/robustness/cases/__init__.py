@@ -1,7 +1,7 @@
 """Bad inputs as data, by what is bad."""
-from . import outputs
+from . import outputs, tools
 from .case import Case
 
-CASES = [*outputs.CASES]
+CASES = [*outputs.CASES, *tools.CASES]
 
 __all__ = ['CASES', 'Case']
