@@ -50,12 +50,16 @@ def literal(value: ast.expr):
 
 
 class DictCalls(ast.NodeTransformer):
-    """``dict(a=1)`` to ``{'a': 1}``, which is a literal."""
+    """``dict(a=1)`` and ``dict({'a': 1})`` to ``{'a': 1}``, which is a literal."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
-        if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or node.args:
+        given = node.args
+        if not (isinstance(node.func, ast.Name) and node.func.id == 'dict' and len(given) < 2
+                and all(isinstance(argument, ast.Dict) for argument in given)):
             return node
         return ast.Dict(
-            keys=[keyword.arg and ast.Constant(keyword.arg) for keyword in node.keywords],
-            values=[keyword.value for keyword in node.keywords])
+            keys=[*(key for argument in given for key in argument.keys),
+                  *(keyword.arg and ast.Constant(keyword.arg) for keyword in node.keywords)],
+            values=[*(value for argument in given for value in argument.values),
+                    *(keyword.value for keyword in node.keywords)])

@@ -222,8 +222,10 @@ def test_the_config_in_a_checkpoint_is_never_run(tmp_path):
     assert not ran.exists()
 
 
-def test_the_config_that_mmengine_writes_is_read():
-    cfg = Config.fromfile('configs/imagenet/dla_b50_8xb32_in1k.py')
+@pytest.mark.parametrize('name', ['imagenet/dla_b50_8xb32_in1k', 'imagenet/mrla_l_deit_tiny_8xb128_in1k',
+                                  'mini/mask_rcnn_dla_l18_mini'])
+def test_the_config_that_mmengine_writes_is_read(name):
+    cfg = Config.fromfile(f'configs/{name}.py')
     assert literal_config(cfg.pretty_text, 'model') == cfg.model.to_dict()
     assert whole_literal_config(cfg.pretty_text) == cfg.to_dict()
 
