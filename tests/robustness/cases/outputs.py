@@ -5,7 +5,7 @@ from torchvision.models import resnet18
 from .case import Case
 
 INFERENCE, MAP = 'inference.py', 'analysis/layer_attention_map.py'
-COCO, SHAPES, PACK = 'data/make_mini_coco.py', 'data/make_mini_shapes.py', 'data/pack_cifar100.py'
+COCO, SHAPES = 'data/make_mini_coco.py', 'data/make_mini_shapes.py'
 RELEASED = 'convert/released_to_mmdla.py'
 
 
