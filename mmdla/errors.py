@@ -2,9 +2,11 @@ import errno
 import os
 import re
 import sys
+import time
 import warnings
 from typing import Callable, Optional
 
+PATIENCE = 10  # seconds
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -55,8 +57,9 @@ def run(main: Callable[[], None]) -> None:
         text = sentence(error)
         if text is None or os.environ.get('MMDLA_TRACEBACK', '0') == '1':
             raise
-        shown = os.environ['LOCAL_RANK'] == '0' or isinstance(error, RunError)
-        sys.exit(f'error: {text}' if shown else 1)
+        if os.environ['LOCAL_RANK'] != '0' and not isinstance(error, RunError):
+            time.sleep(PATIENCE)  # the launcher ends this process once the first one has said it
+        sys.exit(f'error: {text}')
     except KeyboardInterrupt as stop:
         if os.environ['LOCAL_RANK'] == '0':
             print(f'interrupted{": " if stop.args else ""}{"".join(stop.args)}', file=sys.stderr)

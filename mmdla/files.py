@@ -9,6 +9,7 @@ from typing import Iterator, Optional, Union
 from mmdla.errors import UserError
 
 Name = Union[str, Path]
+FIGURES = ('.png', '.jpg', '.svg', '.pdf')
 
 
 def cannot_write(path: Name, error: OSError) -> UserError:
@@ -122,15 +123,43 @@ def write_text(path: Name, text: str) -> None:
         partial.write_text(text)
 
 
-def write_picture(path: Name, image) -> None:
-    """Write a BGR picture (H, W, 3) in the format of the name's suffix, whole or not at all."""
+def read_picture(path: Name):
+    """A picture as BGR (H, W, 3).
+
+    Raises:
+        UserError: If the file is none.
+    """
+    import cv2
+    picture = cv2.imread(str(path))
+    if picture is None:
+        raise UserError(f'{path} cannot be read as a picture: replace it or leave it out.')
+    return picture
+
+
+def encode_picture(path: Name, picture) -> bytes:
+    """A BGR picture (H, W, 3) as the content of a file with this name's suffix.
+
+    Raises:
+        UserError: If the suffix is not that of a picture format.
+    """
     import cv2
     try:
-        content = cv2.imencode(Path(path).suffix, image)[1]
+        return cv2.imencode(Path(path).suffix, picture)[1].tobytes()
     except cv2.error as error:
         raise UserError(f'{path} has no suffix of a picture format: end it in .png or .jpg.') from error
+
+
+def write_picture(path: Name, picture) -> None:
+    """Write a BGR picture (H, W, 3) in the format of the name's suffix, whole or not at all."""
+    content = encode_picture(path, picture)
     with written(path) as partial:
-        partial.write_bytes(content.tobytes())
+        partial.write_bytes(content)
+
+
+def write_figure(path: Name, figure) -> None:
+    """Write a figure of matplotlib, whole or not at all; its suffix is one of ``FIGURES``."""
+    with written(path) as partial:
+        figure.savefig(partial, dpi=110, format=Path(path).suffix[1:].lower())
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import torchvision
 from mmengine.config import Config
 
 from mmdla.errors import UserError
-from mmdla.literal_config import literal_config
+from mmdla.literal_config import literal_config, whole_literal_config
 from mmdla.models import DLAResNet, MRLAResNet, ResNet
 from mmdla.pretrained import load_backbone
 
@@ -222,6 +222,15 @@ def test_the_config_in_a_checkpoint_is_never_run(tmp_path):
     assert not ran.exists()
 
 
-def test_the_config_that_mmengine_writes_is_read():
-    cfg = Config.fromfile('configs/imagenet/dla_b50_8xb32_in1k.py')
+@pytest.mark.parametrize('name', ['imagenet/dla_b50_8xb32_in1k', 'imagenet/mrla_l_deit_tiny_8xb128_in1k',
+                                  'mini/mask_rcnn_dla_l18_mini'])
+def test_the_config_that_mmengine_writes_is_read(name):
+    cfg = Config.fromfile(f'configs/{name}.py')
     assert literal_config(cfg.pretty_text, 'model') == cfg.model.to_dict()
+    assert whole_literal_config(cfg.pretty_text) == cfg.to_dict()
+
+
+@pytest.mark.parametrize('value', ['-' * 100_000 + '1', '[' * 1000 + ']' * 1000, '(' * 100 + '1'])
+def test_a_config_that_is_nested_too_deep(value):
+    with pytest.raises((SyntaxError, ValueError)):
+        literal_config(f'model = {value}', 'model')

@@ -3,19 +3,22 @@
     python tools/inference.py configs/mini/faster_rcnn_dla_l18_mini.py CHECKPOINT IMAGE [IMAGE ...]
 
 A front of mmdet's DetInferencer and mmpretrain's ImageClassificationInferencer. Writes pictures to
-OUT_DIR/vis and, for a detector, OUT_DIR/preds/*.json; prints the classes of a classifier.
+OUT_DIR/vis and, for a detector, OUT_DIR/preds/*.json; prints the classes of a classifier. The results
+of images of one name (a/x.png and b/x.png, or x.png and x.jpg) go to a folder of each image instead:
+OUT_DIR/a/x.png/vis and OUT_DIR/b/x.png/vis.
 """
 import argparse
 import os
+from pathlib import Path
 
 import mmdla  # noqa: F401 (registers the backbones, and operators before mmdet asks for them)
 from mmdla.engine import cli
 from mmdla.engine.fuse import fuse
-from mmdla.engine.inferencer import build_inferencer
+from mmdla.engine.inferencer import build_inferencer, check_sizes, out_folders, picture_sizes
 from mmdla.errors import UserError
+from mmdla.files import check_folder
 
 import torch
-from mmengine.config import Config
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,17 +38,34 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def detector_stem(path: str) -> str:
+    """What mmdet calls its results."""
+    return Path(path).stem
+
+
+def classifier_stem(path: str) -> str:
+    """What mmpretrain calls its pictures: x for x.png and for x.1.png."""
+    return Path(Path(path).stem).stem
+
+
 def main() -> None:
     args = parse_args()
-    inferencer = build_inferencer(args.config, args.checkpoint, args.device)
+    cfg = cli.read_config(args.config)
+    detector = cfg.get('default_scope') == 'mmdet'
+    sizes = picture_sizes(args.images)
+    folders = out_folders(args.images, args.out_dir, detector_stem if detector else classifier_stem)
+    for folder in folders:
+        for kind in ('vis', 'preds') if detector else ('vis', ):
+            check_folder(Path(folder) / kind)
+    inferencer = build_inferencer(cfg, args.checkpoint, args.device)
+    check_sizes(inferencer, sizes)
     if args.fuse:
         fuse(inferencer.model)
-    if Config.fromfile(args.config).default_scope == 'mmdet':
-        inferencer(args.images, out_dir=args.out_dir, no_save_pred=False)
-    else:
-        show_dir = os.path.join(args.out_dir, 'vis')
-        os.makedirs(show_dir, exist_ok=True)
-        for path, result in zip(args.images, inferencer(args.images, show_dir=show_dir)):
+    for folder, images in folders.items():
+        if detector:
+            inferencer(images, out_dir=folder, no_save_pred=False)
+            continue
+        for path, result in zip(images, inferencer(images, show_dir=os.path.join(folder, 'vis'))):
             name = result.get('pred_class', result['pred_label'])
             print(f'{path}: {name} ({result["pred_score"]:.3f})')
     print(f'wrote {args.out_dir}')

@@ -1,23 +1,29 @@
-"""The hosts' inferencers."""
+"""The hosts' inferencers, and what is checked before they start."""
 import os
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Callable, Dict, List, Sequence, Tuple
 
+import cv2
+import torch
 from mmengine.config import Config
 
-from mmdla.errors import UserError
-from mmdla.pretrained import check_fit, read_checkpoint
+from mmdla.errors import UserError, reason
+from mmdla.files import read_picture
+from mmdla.pretrained import check_fit, read_checkpoint, state_dict_of
 
 
-def build_inferencer(config: str, checkpoint: str, device: str):
+def build_inferencer(config: Config, checkpoint: str, device: str):
     """mmdet's DetInferencer or mmpretrain's ImageClassificationInferencer, by the config's scope.
 
     Raises:
-        UserError: If a file is missing or the checkpoint does not fit the config's model.
+        UserError: If the device is not there, or the checkpoint cannot be read or does not fit the
+            config's model.
     """
-    for path in (config, checkpoint):
-        if not os.path.isfile(path):
-            raise UserError(f'{path} does not exist: check the path.')
+    check_device(device)
     content = read_checkpoint(checkpoint)
-    if Config.fromfile(config).get('default_scope') == 'mmdet':
+    state_dict_of(content, checkpoint)
+    if config.get('default_scope') == 'mmdet':
         from mmdet.apis import DetInferencer
         inferencer = DetInferencer(config, checkpoint, device, show_progress=False)
     else:
@@ -25,3 +31,52 @@ def build_inferencer(config: str, checkpoint: str, device: str):
         inferencer = ImageClassificationInferencer(config, checkpoint, device)
     check_fit(inferencer.model, checkpoint, content)
     return inferencer
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that PyTorch does not know, or that is not in this machine."""
+    try:
+        torch.zeros(1, device=device).item()
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f'device {device} cannot be used here ({reason(error)}): name cpu, or cuda '
+                        'where PyTorch sees a GPU.') from error
+
+
+def picture_sizes(images: Sequence[str]) -> Dict[Tuple[int, int], str]:
+    """The heights and widths of pictures, each with one that has it.
+
+    Raises:
+        UserError: For the first that cannot be read.
+    """
+    return {read_picture(path).shape[:2]: path for path in images}
+
+
+def check_sizes(inferencer, sizes: Dict[Tuple[int, int], str]) -> None:
+    """Refuse pictures of which the test pipeline leaves no pixels."""
+    for (height, width), path in sizes.items():
+        try:
+            next(iter(inferencer.preprocess([path])))
+        except cv2.error as error:
+            raise UserError(f'{path} has {width} x {height} pixels, and none where the config\'s test '
+                            'pipeline has resized it: crop it or leave it out.') from error
+
+
+def out_folders(images: Sequence[str], out_dir: str, stem: Callable[[str], str]) -> Dict[str, List[str]]:
+    """Folders for results and the pictures whose results go there.
+
+    It is ``out_dir``, and a folder in it for each of the pictures that have one stem: their path below
+    the folder that all pictures are in.
+
+    Args:
+        images (sequence[str]): Paths.
+        out_dir (str): The folder for all.
+        stem (callable): What a result's file is called, by the name of the picture.
+    """
+    paths = {path: os.path.abspath(path) for path in dict.fromkeys(images)}
+    common = os.path.commonpath([os.path.dirname(path) for path in paths.values()])
+    stems = Counter(stem(path) for path in paths)
+    folders = defaultdict(list)
+    for path, whole in paths.items():
+        alone = stems[stem(path)] == 1
+        folders[out_dir if alone else str(Path(out_dir) / os.path.relpath(whole, common))].append(path)
+    return folders

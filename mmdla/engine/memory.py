@@ -1,6 +1,30 @@
-"""What a training step keeps for its backward pass."""
+"""What a training step keeps for its backward pass, and images that a network cannot take."""
+from contextlib import contextmanager
+from typing import Iterator
+
 import torch
 from torch import Tensor, nn
+
+from mmdla.errors import UserError, reason
+
+
+@contextmanager
+def suited(what: str) -> Iterator[None]:
+    """A context in which PyTorch's errors mean that images are too large for the memory, or too small.
+
+    Args:
+        what (str): Network and images, for the sentence.
+
+    Raises:
+        UserError: For such an error.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f'{what} cannot be computed ({reason(error)}): choose another size or '
+                        'number.') from error
 
 
 def saved_bytes(backbone: nn.Module, images: Tensor) -> int:

@@ -3,7 +3,8 @@ import json
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional
 
-from mmengine.config import Config
+from mmdla.errors import reason
+from mmdla.literal_config import whole_literal_config
 
 METRICS = ('accuracy/top1', 'coco/bbox_mAP')
 
@@ -15,23 +16,28 @@ def read_scalars(work_dir: str) -> List[dict]:
     """
     lines = []
     for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
+        for line in path.read_text(errors='replace').splitlines():
             try:
                 lines.append(json.loads(line))
-            except ValueError:
+            except (RecursionError, ValueError):
                 continue
-    return lines
+    return [line for line in lines if isinstance(line, dict)]
+
+
+def has_numbers(line: dict, *names: str) -> bool:
+    """Whether a line has all of these, as numbers."""
+    return all(isinstance(line.get(name), (int, float)) for name in names)
 
 
 def validations(scalars: List[dict], metric: str) -> Dict[int, float]:
     """A validation metric by epoch; what a restart repeats is the newer one."""
-    return {line['step']: line[metric] for line in scalars if metric in line}
+    return {line['step']: line[metric] for line in scalars if has_numbers(line, 'step', metric)}
 
 
 class Run(NamedTuple):
-    """A finished run: its config, the config's name, and its last validation of a metric."""
+    """A finished run: its config's model, the config's name, and its last validation of a metric."""
 
-    config: Config
+    model: dict
     name: str
     value: float
 
@@ -39,15 +45,24 @@ class Run(NamedTuple):
 def finished_run(work_dir: str, metric: str) -> Optional[Run]:
     """A run that came to its last epoch; None, and a printed note, for one that did not.
 
-    Without a note for a folder that holds no run, or none that measures this.
+    The config that the run wrote is read and not executed; one that is not as mmengine writes it is
+    left out with a note too. Without a note for a folder that holds no run, or none that measures this.
     """
     path = next(iter(sorted(Path(work_dir).glob('*.py'))), None)
     values = validations(read_scalars(work_dir), metric)
     if path is None or not values:
         return None
-    config, last = Config.fromfile(path), max(values)
-    epochs = config.get('train_cfg', {}).get('max_epochs', last)
-    if last < epochs:
+    last = max(values)
+    try:
+        config = whole_literal_config(path.read_text())
+        model, epochs = config['model'], (config.get('train_cfg') or {}).get('max_epochs', last)
+        model['backbone'].items()
+        unfinished = last < epochs
+    except (AttributeError, KeyError, OSError, SyntaxError, TypeError, ValueError) as error:
+        print(f'note: {work_dir} is left out: {path.name} is no config that tools/train.py wrote '
+              f'({reason(error)}).')
+        return None
+    if unfinished:
         print(f'note: {work_dir} is left out: it is at epoch {last} of {epochs}.')
         return None
-    return Run(config, path.stem, values[last])
+    return Run(model, path.stem, values[last])

@@ -11,12 +11,14 @@ these modules: forward hooks on the norms and convolutions of layer attention ru
 """
 import hashlib
 import os
+import struct
 import warnings
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 import torch
 from torch import Tensor
@@ -27,12 +29,12 @@ from mmdla.errors import choose
 NAMES = ('reference', 'folded', 'kernels', 'triton')
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 CSRC = Path(__file__).parent / 'csrc'
-_only: Optional[str] = None
+_only: ContextVar[Optional[str]] = ContextVar('implementation', default=None)
 
 
 @contextmanager
 def use(name: str):
-    """A context in which operations use this implementation, e.g. to compare or to measure.
+    """A context in which this thread's operations use this implementation, to compare or to measure.
 
     Where it does not serve a call's tensors, the reference runs; without built kernels, 'kernels'
     means 'folded'.
@@ -43,12 +45,11 @@ def use(name: str):
     Raises:
         UserError: For another name.
     """
-    global _only
-    before, _only = _only, choose('implementation', name, {key: key for key in NAMES})
+    before = _only.set(choose('implementation', name, {key: key for key in NAMES}))
     try:
         yield
     finally:
-        _only = before
+        _only.reset(before)
 
 
 def library() -> Path:
@@ -64,6 +65,21 @@ def library() -> Path:
     return Path(cache) / 'mmdla' / f'layer_attention_{source}_torch{torch.__version__}_{capability}.so'
 
 
+def is_cut(path: Union[str, Path]) -> bool:
+    """Whether a library ends before its section headers, which are the last part of an ELF file.
+
+    To load such a one may end the process (SIGBUS). What is no ELF file at all is left to the loader.
+    """
+    with open(path, 'rb') as file:
+        header = file.read(64)
+    if not header.startswith(b'\x7fELF'):
+        return not header
+    if len(header) < 64:
+        return True
+    begin, size, count = *struct.unpack_from('=Q', header, 40), *struct.unpack_from('=HH', header, 58)
+    return os.path.getsize(path) < begin + size * count
+
+
 @lru_cache(None)
 def kernels():
     """The C++ operations, or None where they are not built or cannot be loaded."""
@@ -71,6 +87,8 @@ def kernels():
     if not os.path.exists(path):  # unlike Path.exists, no error for a folder without permission
         return None
     try:
+        if is_cut(path):
+            raise OSError('a part of it is missing')
         torch.ops.load_library(str(path))
     except OSError as error:
         warnings.warn(f'{path} cannot be loaded ({error}): layer attention runs without it; delete it '
@@ -100,7 +118,7 @@ def is_transformed() -> bool:
 def means_are_fast(*tensors: Tensor) -> bool:
     """Whether the C++ operations on channel means take these tensors."""
     dtype = tensors[0].dtype
-    return (_only in (None, 'kernels') and not is_transformed()
+    return (not is_transformed() and _only.get() in (None, 'kernels')
             and dtype in (torch.float32, torch.float64) and kernels() is not None
             and all(t.device.type == 'cpu' and t.dtype == dtype and t.numel() for t in tensors))
 
@@ -108,16 +126,17 @@ def means_are_fast(*tensors: Tensor) -> bool:
 def implementation(*maps: Tensor) -> str:
     """The fastest implementation for these maps, (B, C, H, W) each."""
     first = maps[0]
-    if (_only == 'reference' or is_transformed() or type(first) is not Tensor
+    # in this order: torch.compile stops at is_transformed(), before a context variable, which it lacks
+    if (is_transformed() or (only := _only.get()) == 'reference' or type(first) is not Tensor
             or first.dtype not in DTYPES or not first.numel()):
         return 'reference'
     if any(m.dtype != first.dtype or m.device != first.device for m in maps):
         return 'reference'
-    if _only == 'triton' or (_only is None and first.is_cuda and triton_wanted()):
+    if only == 'triton' or (only is None and first.is_cuda and triton_wanted()):
         return 'triton'
     if first.device.type != 'cpu' or not all(m.is_contiguous() for m in maps):
         return 'reference'
-    return 'kernels' if kernels() is not None and _only != 'folded' else 'folded'
+    return 'kernels' if kernels() is not None and only != 'folded' else 'folded'
 
 
 def needs_grad(*tensors: Optional[Tensor]) -> bool:

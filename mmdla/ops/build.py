@@ -24,7 +24,7 @@ from typing import IO, Dict, Iterator, List, Optional
 import torch
 
 from mmdla.errors import UserError, run
-from mmdla.ops.backend import CSRC, kernels, library
+from mmdla.ops.backend import CSRC, is_cut, kernels, library
 
 # compiled in this order, one per core at a time: the slowest to compile first
 SOURCES = ('map_operations.cpp', 'light.cpp', 'mean_operations.cpp', 'base.cpp', 'add_relu_mean.cpp',
@@ -49,12 +49,12 @@ def build() -> Optional[float]:
     if not cache.is_absolute():
         raise not_built(f'the cache folder {cache} is no absolute path', 'set XDG_CACHE_HOME to one')
     try:
-        if target.exists():
+        if is_there(target):
             return None
         command = compiler()
         cache.mkdir(parents=True, exist_ok=True)
         with alone(cache), tempfile.TemporaryDirectory(prefix='scratch_', dir=cache) as scratch:
-            if target.exists():
+            if is_there(target):
                 return None
             compile_to(Path(scratch) / target.name, command, cache / 'build.log')
             # atomic: another process loads the whole library or none
@@ -65,6 +65,11 @@ def build() -> Optional[float]:
         raise not_built(f'{cache} cannot be written to ({error.strerror or error})',
                         'set XDG_CACHE_HOME to a writable folder') from error
     return time.monotonic() - begun
+
+
+def is_there(target: Path) -> bool:
+    """Whether a library has been built, and is whole."""
+    return target.exists() and not is_cut(target)
 
 
 def compiler() -> List[str]:

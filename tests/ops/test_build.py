@@ -7,12 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
+import torch
 
 from mmdla.errors import UserError, run
 from mmdla.ops import build as builder
-from mmdla.ops.backend import library
+from mmdla.ops.backend import is_cut, kernels, library
 from mmdla.ops.build import SOURCES, build
 
 # writes the file after -o, and a line to `calls`
@@ -77,6 +79,36 @@ def test_a_library_that_cannot_be_loaded(fake):
     process = subprocess.run([sys.executable, '-m', 'mmdla.ops.build'], capture_output=True, text=True)
     assert process.returncode == 1 and not process.stdout
     assert re.fullmatch(r'error: the CPU kernels are built, but .* cannot be loaded.*\n', process.stderr)
+
+
+@pytest.fixture
+def cut(cache):
+    """A library of which the second half is missing."""
+    cache.mkdir(parents=True)
+    content = Path(torch._C.__file__).read_bytes()
+    library().write_bytes(content[:len(content) // 2])
+    return library()
+
+
+def test_a_library_that_is_cut_is_not_loaded(cut):
+    with pytest.warns(UserWarning, match='cannot be loaded .a part of it is missing.: .* run python -m'):
+        assert kernels.__wrapped__() is None
+
+
+def test_a_library_that_is_cut_is_built_again(fake, cut):
+    fake()
+    assert build() is not None and cut.read_text() == 'made\n'
+    assert build() is None
+
+
+def test_how_a_cut_library_is_known(cut):
+    whole = Path(torch._C.__file__)
+    assert not is_cut(whole) and is_cut(cut)
+    for size in (64, 20, 0):
+        cut.write_bytes(whole.read_bytes()[:size])
+        assert is_cut(cut)
+    cut.write_text('no library at all')
+    assert not is_cut(cut)
 
 
 def test_one_line_of_a_failure(monkeypatch, capfd, fake):

@@ -8,6 +8,8 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from mmdla.errors import UserError
+
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
@@ -86,8 +88,8 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     assert 'train: 2 images' in capsys.readouterr().out
     content = json.loads((tmp_path / 'mini/annotations/instances_val2017.json').read_text())
     assert len(content['images']) == 1
-    with pytest.raises(SystemExit, match='exists already'):
+    with pytest.raises(UserError, match='exists already'):
         make_mini_coco.main()
     monkeypatch.setattr('sys.argv', ['', str(tmp_path / 'x'), '--size', '50', '50'])
-    with pytest.raises(SystemExit, match='at least 120'):
+    with pytest.raises(UserError, match='at least 120'):
         make_mini_coco.main()

@@ -172,7 +172,7 @@ def test_compare_paper_fills_in_runs(call, tmp_path):
 
 def test_compare_paper_refuses(fails, tmp_path):
     fails('nowhere does not exist', 'compare_paper.py', '--runs', 'nowhere')
-    fails('make it', 'compare_paper.py', '--markdown', tmp_path / 'nowhere' / 'x.md')
+    fails('is a folder', 'compare_paper.py', '--markdown', tmp_path)
 
 
 def test_plot_depth(call, tmp_path):
@@ -181,20 +181,24 @@ def test_plot_depth(call, tmp_path):
             work_dir(tmp_path, f'dla_l{depth}_b128_cifar100_seed{seed}', depth, [1.0, value])
     work_dir(tmp_path, 'se-r20_b128_cifar100', 20, [50.0, 66.0])
     work_dir(tmp_path, 'se-r56_b128_cifar100', 56, [50.0])
-    picture, numbers = tmp_path / 'depth.png', tmp_path / 'depth.json'
+    for name, text in (('broken', 'x = ('), ('evil', f'open({str(tmp_path / "ran")!r}, "w")')):
+        work_dir(tmp_path, name, 20, [50.0, 99.0])
+        (tmp_path / name / f'{name}.py').write_text(text)
+    picture, numbers = tmp_path / 'new' / 'depth.png', tmp_path / 'depth.json'
     done = call('analysis/plot_depth.py', tmp_path, '--out', picture, '--json', numbers)
     assert done.returncode == 0, done.stderr
     assert json.loads(numbers.read_text()) == {
         'dla_l_b128_cifar100': {'20': [70.0, 71.0], '56': [75.0]}, 'se_b128_cifar100': {'20': [66.0]}}
     assert '| dla_l_b128_cifar100 | 20 | 2 | 70.50 | 0.71 |' in done.stdout
     assert 'se-r56_b128_cifar100 is left out: it is at epoch 1 of 2.' in done.stdout
+    assert 'broken is left out: broken.py is no config that tools/train.py wrote' in done.stdout
+    assert 'evil is left out: evil.py is no config' in done.stdout and not (tmp_path / 'ran').exists()
     assert picture.stat().st_size > 5000
 
 
 def test_plot_depth_of_no_runs(fails, tmp_path):
     fails('no run with accuracy/top1', 'plot_depth.py', tmp_path, '--out', tmp_path / 'x.png')
     assert not (tmp_path / 'x.png').exists()
-    fails('folder of', 'plot_depth.py', tmp_path, '--out', tmp_path / 'nowhere' / 'x.png')
 
 
 def recorded(model, images):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS
@@ -171,6 +172,27 @@ def test_dla_l50_layouts(tmp_path, monkeypatch, capsys, form, excite, reduction,
         for key, value in model.state_dict().items():
             assert torch.equal(again.state_dict()[key], value), key
     assert not out.with_name('converted.pth.partial').exists()
+
+
+@pytest.mark.parametrize('depth', [18, 50])
+def test_torchvisions_resnet(depth, tmp_path, monkeypatch):
+    """The same logits, in the classifier of our config and in its printed backbone."""
+    theirs = getattr(torchvision.models, f'resnet{depth}')().double().eval()
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean, std=0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    torch.save(theirs.state_dict(), tmp_path / 'in.pth')
+    monkeypatch.setattr(sys, 'argv', ['', str(tmp_path / 'in.pth'), str(tmp_path / 'out.pth')])
+    converter.main()
+    converted = torch.load(tmp_path / 'out.pth', weights_only=True)
+    assert converted['meta']['backbone'] == dict(type='mmdla.ResNet', depth=depth)
+    model = classifier('comparison/resnet50_8xb32_in1k.py')
+    model.backbone = MODELS.build(converted['meta']['backbone'])
+    model.head.fc = torch.nn.Linear(*theirs.fc.weight.shape[::-1])
+    model.double().eval().load_state_dict(converted['state_dict'], strict=True)
+    images = torch.randn(2, 3, 64, 96).double()
+    torch.testing.assert_close(model(images), theirs(images), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize('change, words', [

@@ -27,8 +27,9 @@ from typing import Dict, List, Optional
 
 from mmdla import __version__, ops
 from mmdla.engine import cli
-from mmdla.engine.memory import saved_bytes
-from mmdla.errors import UserError, choose
+from mmdla.engine.memory import saved_bytes, suited
+from mmdla.errors import UserError, reason
+from mmdla.files import check_output, write_text
 from mmdla.models import DIAResNet, DLAResNet, MRLAResNet, ResNet
 from mmdla.ops.backend import NAMES, kernels, triton_wanted
 
@@ -179,12 +180,21 @@ def number(value: Optional[float], width: int, digits: int) -> str:
     return ' ' * (width - 1) + '-' if value is None else f'{value:{width}.{digits}f}'
 
 
-def append(path: str, run: dict) -> None:
-    """Add a run to a JSON file of runs."""
-    target = Path(path)
-    runs = json.loads(target.read_text()) if target.exists() else []
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps([*runs, run], indent=1) + '\n')
+def runs_in(path: str) -> List[dict]:
+    """Those in a JSON file that may be there.
+
+    Raises:
+        UserError: If it holds something else, or cannot be written.
+    """
+    if not check_output(path).exists():
+        return []
+    try:
+        runs = json.loads(Path(path).read_text())
+    except (OSError, RecursionError, ValueError) as error:
+        raise UserError(f'{path} cannot be read ({reason(error)}): name another file.') from error
+    if not isinstance(runs, list):
+        raise UserError(f'{path} holds no list of runs: name another file.')
+    return runs
 
 
 def parse_args() -> argparse.Namespace:
@@ -207,7 +217,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     task = TASKS[args.task]
     args.models = args.models or task['models']
-    args.batch, args.shape = args.batch or task['batch'], args.shape or task['shape']
+    args.batch = task['batch'] if args.batch is None else args.batch
+    args.shape = args.shape or task['shape']
     if args.rounds < 1 or args.batch < 1 or min(args.shape) < 1:
         parser.error('--rounds, --batch and --shape must be 1 or more')
     if args.device == 'cuda' and not torch.cuda.is_available():
@@ -224,8 +235,8 @@ def main() -> None:
     logging.disable(logging.INFO)
     for name in args.models:
         split_name(name)
-    if args.implementation:
-        choose('implementation', args.implementation, {name: name for name in NAMES})
+    if args.json:
+        runs_in(args.json)
     host = machine(args)
     print(f'{host["device"]}, {host["threads"]} threads, torch {host["torch"]}, C++ kernels '
           f'{"built" if host["cpu_kernels"] else "not built (python -m mmdla.ops.build)"}')
@@ -237,13 +248,15 @@ def main() -> None:
             plain = f'resnet{depth}'
             names = [name for name in args.models if split_name(name)[1] == depth and name != plain]
             for mode in ('eval', 'train') if args.mode == 'both' else (args.mode, ):
-                found = measure(args, [plain, *names], mode)
+                with suited(f'a batch of {args.batch} x 3 x {args.shape[0]} x {args.shape[1]}'):
+                    found = measure(args, [plain, *names], mode)
                 print(table(found) if not rows else '\n'.join(table(found).splitlines()[1:]), flush=True)
                 rows += found
     if args.json:
         settings = {key: getattr(args, key) for key in (
             'task', 'batch', 'shape', 'rounds', 'amp', 'channels_last', 'compile', 'implementation')}
-        append(args.json, dict(machine=host, settings=settings, rows=rows))
+        runs = [*runs_in(args.json), dict(machine=host, settings=settings, rows=rows)]
+        write_text(args.json, json.dumps(runs, indent=1) + '\n')
 
 
 if __name__ == '__main__':

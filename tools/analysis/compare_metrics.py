@@ -6,7 +6,7 @@ import argparse
 import json
 
 from mmdla.engine import cli
-from mmdla.errors import UserError
+from mmdla.errors import UserError, reason
 
 
 def read(run: str) -> tuple:
@@ -17,8 +17,8 @@ def read(run: str) -> tuple:
     try:
         with open(path) as file:
             metrics = dict(json.load(file))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f'{path} is no metrics.json of tools/test.py ({error}).') from error
+    except (OSError, RecursionError, TypeError, ValueError) as error:
+        raise UserError(f'{path} is no metrics.json of tools/test.py ({reason(error)}).') from error
     return name, {key.split('/')[-1]: value for key, value in metrics.items()
                   if isinstance(value, (int, float))}
 
@@ -37,7 +37,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('runs', nargs='+', metavar='NAME=FILE')
-    print(table(dict(read(run) for run in parser.parse_args().runs)))
+    runs = {}
+    for run in parser.parse_args().runs:
+        name, metrics = read(run)
+        if name in runs:
+            raise UserError(f'there are two runs of the name {name}: give each its own.')
+        runs[name] = metrics
+    print(table(runs))
 
 
 if __name__ == '__main__':

@@ -23,10 +23,10 @@ from mmdla.engine import cli
 from mmdla.engine.complexity import Complexity, complexity, usual_shape
 from mmdla.engine.work_dir import finished_run
 from mmdla.errors import UserError
+from mmdla.files import check_output, write_text
 
 import torch
 import yaml
-from mmengine.config import Config
 
 HERE = Path(__file__)
 CONFIGS = HERE.parents[2] / 'configs'
@@ -107,10 +107,10 @@ def beside(printed: Optional[str], flops: int) -> str:
     return f'{printed} (ours {flops / 1e7 / float(printed) - 100:+.1f} %)' if printed else ''
 
 
-def network(config: Config) -> dict:
-    """What makes the network of a config."""
-    backbone = {key: value for key, value in config.model.backbone.items() if key != 'init_cfg'}
-    return json.loads(json.dumps([config.model.type, backbone], default=str))
+def network(model: dict) -> list:
+    """What makes the network of a config's model."""
+    backbone = {key: value for key, value in model['backbone'].items() if key != 'init_cfg'}
+    return json.loads(json.dumps([model.get('type'), backbone], default=str, skipkeys=True))
 
 
 def reached(runs: Optional[str], row: dict, metric: str) -> str:
@@ -121,7 +121,7 @@ def reached(runs: Optional[str], row: dict, metric: str) -> str:
     key, scale = METRICS[metric]
     for folder in (Path(runs) / name, *sorted(Path(runs).glob(f'{name}_seed*'))):
         run = finished_run(str(folder), key)
-        if run and network(run.config) != network(cli.read_config(str(CONFIGS / row['config']))):
+        if run and network(run.model) != network(cli.read_config(str(CONFIGS / row['config'])).model):
             print(f'note: {folder} is left out: its network is not that of configs/{row["config"]}.')
         elif run:
             values.append(run.value * scale)
@@ -167,8 +167,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.runs and not Path(args.runs).is_dir():
         raise UserError(f'folder {args.runs} does not exist: give the folder that holds your work dirs.')
-    if args.markdown and not Path(args.markdown).parent.is_dir():
-        raise UserError(f'folder of {args.markdown} does not exist: make it, or name another file.')
+    if args.markdown:
+        check_output(args.markdown)
     data = yaml.safe_load(HERE.with_name('paper_tables.yml').read_text())
     tables = [table for table in data['tables'] if str(table['table']) in args.table]
     counts = count_all(tables)
@@ -177,7 +177,7 @@ def main() -> None:
     text = '\n'.join([INTRODUCTION.format(arguments=arguments), *map(render, tables)])
     print(text)
     if args.markdown:
-        Path(args.markdown).write_text(text)
+        write_text(args.markdown, text)
 
 
 if __name__ == '__main__':

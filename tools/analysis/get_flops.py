@@ -10,6 +10,7 @@ import argparse
 
 from mmdla.engine import cli
 from mmdla.engine.complexity import complexity, usual_shape
+from mmdla.engine.memory import suited
 from mmdla.errors import UserError
 
 
@@ -25,7 +26,8 @@ def main() -> None:
     shape = tuple(args.shape or usual_shape(cfg))
     if min(shape) < 1:
         raise UserError(f'--shape must be positive; got {shape[0]} {shape[1]}.')
-    counted = complexity(cfg, shape)
+    with suited(f'{args.config} with an image of {shape[0]} x {shape[1]} pixels'):
+        counted = complexity(cfg, shape)
     print(f'config      {args.config}\n'
           f'image       3 x {shape[0]} x {shape[1]}\n'
           f'parameters  {counted.parameters:,} ({counted.parameters / 1e6:.2f} M)\n'

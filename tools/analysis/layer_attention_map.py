@@ -16,8 +16,9 @@ from typing import Dict
 import mmdla  # noqa: F401 (registers the backbones, and operators before mmdet asks for them)
 from mmdla.engine import cli
 from mmdla.engine.attention_map import AttentionRecorder
-from mmdla.engine.inferencer import build_inferencer
+from mmdla.engine.inferencer import build_inferencer, check_sizes, picture_sizes
 from mmdla.errors import UserError
+from mmdla.files import check_folder, write_figure, write_text
 
 import matplotlib
 import torch
@@ -70,7 +71,7 @@ def figure(maps: Dict[str, Tensor], out: Path, label: str, softmax: bool, column
         axis.set(xlabel='layer t', ylabel='layer l')
     canvas.suptitle(label, fontsize=10)
     canvas.tight_layout()
-    canvas.savefig(out, dpi=110)
+    write_figure(out, canvas)
     plt.close(canvas)
 
 
@@ -85,11 +86,12 @@ def main() -> None:
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     args = parser.parse_args()
     images = pictures(args.images)
-    inferencer = build_inferencer(args.config, args.checkpoint, args.device)
+    cfg, sizes, out = cli.read_config(args.config), picture_sizes(images), check_folder(args.out_dir)
+    inferencer = build_inferencer(cfg, args.checkpoint, args.device)
     recorder = AttentionRecorder(inferencer.model)
+    check_sizes(inferencer, sizes)
     inferencer(images)
-    out, maps = Path(args.out_dir), recorder.maps()
-    out.mkdir(parents=True, exist_ok=True)
+    maps = recorder.maps()
     heads = {stage: weights.abs().mean((0, 4)).permute(2, 0, 1) for stage, weights in maps.items()}
     means = {stage: weights.mean(0) for stage, weights in heads.items()}
     kind = 'softmax score' if recorder.softmax else 'magnitude of the unrolled weight'
@@ -99,7 +101,7 @@ def main() -> None:
             mean=means[stage].tolist(),
             signed_mean=maps[stage].mean((0, 3, 4)).tolist(),
             **(dict(heads=heads[stage].tolist()) if args.per_head else {})) for stage in maps})
-    (out / 'layer_attention.json').write_text(json.dumps(numbers))
+    write_text(out / 'layer_attention.json', json.dumps(numbers))
     label = f'{Path(args.config).stem}: {kind} of layer t in layer l, {count} images'
     figure(means, out / 'layer_attention.png', label, recorder.softmax, columns=4)
     if args.per_head:

@@ -20,6 +20,7 @@ from typing import Dict, List, NamedTuple
 from mmdla.engine import cli
 from mmdla.engine.complexity import complexity, usual_shape
 from mmdla.errors import UserError
+from mmdla.files import write_text
 
 import mmengine.config.utils
 import yaml
@@ -241,7 +242,7 @@ def main(root: Path = ROOT) -> None:
         return
     count(configs, kept)
     for path, text in render(root, configs, kept).items():
-        path.write_text(text)
+        write_text(path, text)
 
 
 if __name__ == '__main__':

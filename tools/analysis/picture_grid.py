@@ -3,11 +3,15 @@
     python tools/analysis/picture_grid.py work_dirs/mini/drawn work_dirs/mini/detections.png
 """
 import argparse
-import sys
 from pathlib import Path
 
-import cv2
+from mmdla.engine import cli
+from mmdla.errors import UserError
+from mmdla.files import check_output, read_picture, write_picture
+
 import numpy as np
+
+SUFFIXES = ('.png', '.jpg')
 
 
 def grid(pictures: list, columns: int) -> np.ndarray:
@@ -29,14 +33,17 @@ def main() -> None:
     parser.add_argument('--number', type=int, default=8, help='of pictures (default: 8)')
     parser.add_argument('--columns', type=int, default=2, help='of the grid (default: 2)')
     args = parser.parse_args()
-    paths = sorted(p for p in args.folder.rglob('*') if p.suffix in ('.png', '.jpg'))
-    pictures = [cv2.imread(str(p)) for p in paths[:args.number]]
-    if not pictures:
-        sys.exit(f'error: no .png or .jpg in {args.folder}.')
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(args.output), grid(pictures, args.columns))
+    if min(args.number, args.columns) < 1:
+        raise UserError('--number and --columns must be 1 or more; got '
+                        f'{args.number} and {args.columns}.')
+    paths = sorted(p for p in args.folder.rglob('*') if p.suffix in SUFFIXES)
+    if not paths:
+        raise UserError(f'no .png or .jpg in {args.folder}: name a folder with pictures.')
+    check_output(args.output, *SUFFIXES)
+    pictures = [read_picture(path) for path in paths[:args.number]]
+    write_picture(args.output, grid(pictures, args.columns))
     print(args.output)
 
 
 if __name__ == '__main__':
-    main()
+    cli.run(main)

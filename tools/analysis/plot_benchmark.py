@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import List
 
 from mmdla.engine import cli
-from mmdla.errors import UserError
+from mmdla.errors import UserError, reason
+from mmdla.files import FIGURES, check_output, write_figure
 
 import matplotlib
 
@@ -28,14 +29,13 @@ def read(paths: List[str]) -> List[dict]:
     rows = []
     for path in paths:
         try:
-            runs = json.loads(Path(path).read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f'{path} cannot be read ({error}): give a file that benchmark.py '
+            for run in json.loads(Path(path).read_text()):
+                for row in run['rows']:
+                    system, depth = re.fullmatch(r'([a-z_]+)(\d+)', row['model']).groups()
+                    rows.append({**run['settings'], **row, 'system': system, 'depth': int(depth)})
+        except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
+            raise UserError(f'{path} cannot be read ({reason(error)}): give a file that benchmark.py '
                             'wrote with --json.') from error
-        for run in runs:
-            for row in run['rows']:
-                system, depth = re.fullmatch(r'([a-z_]+)(\d+)', row['model']).groups()
-                rows.append({**run['settings'], **row, 'system': system, 'depth': int(depth)})
     return rows
 
 
@@ -63,7 +63,7 @@ def plot_ratios(rows: List[dict], out: str) -> None:
     axis.axvline(1, color='k', linewidth=0.8)
     axis.set_xlabel('time / plain ResNet (median of rounds, quartiles)')
     figure.tight_layout()
-    figure.savefig(out, dpi=110)
+    write_figure(out, figure)
 
 
 def plot_growth(rows: List[dict], against: str, out: str) -> None:
@@ -87,7 +87,7 @@ def plot_growth(rows: List[dict], against: str, out: str) -> None:
         axis.grid(alpha=0.3)
         axis.legend()
     figure.tight_layout()
-    figure.savefig(out, dpi=110)
+    write_figure(out, figure)
 
 
 def main() -> None:
@@ -97,6 +97,7 @@ def main() -> None:
     parser.add_argument('--out', required=True, metavar='FILE.png')
     parser.add_argument('--against', choices=('depth', 'pixels'))
     args = parser.parse_args()
+    check_output(args.out, *FIGURES)
     rows = read(args.files)
     if args.against:
         plot_growth(rows, args.against, args.out)

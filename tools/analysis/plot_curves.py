@@ -7,11 +7,11 @@ validation metric of each epoch as a table in Markdown, and writes all numbers t
 """
 import argparse
 import json
-from pathlib import Path
 
 from mmdla.engine import cli
-from mmdla.engine.work_dir import METRICS, read_scalars, validations
+from mmdla.engine.work_dir import METRICS, has_numbers, read_scalars, validations
 from mmdla.errors import UserError
+from mmdla.files import FIGURES, check_output, write_figure, write_text
 
 import matplotlib
 
@@ -25,10 +25,10 @@ def read_run(work_dir: str) -> dict:
         UserError: If the work dir has no log.
     """
     lines = read_scalars(work_dir)
-    train = [line for line in lines if 'loss' in line]
+    train = [line for line in lines if has_numbers(line, 'loss', 'epoch', 'step') and line['epoch'] > 0]
     if not train:
-        raise UserError(f'{work_dir} has no */vis_data/scalars.json with losses: give the work dir of a '
-                        'run of tools/train.py.')
+        raise UserError(f'{work_dir} has no */vis_data/scalars.json with losses by epoch: give the work '
+                        'dir of a run of tools/train.py.')
     metric, val = next(((m, v) for m in METRICS if (v := validations(lines, m))), (None, {}))
     ends = {}
     for line in train:
@@ -63,7 +63,7 @@ def plot(runs: dict, out: str) -> None:
         axis.grid(alpha=0.3)
         axis.legend()
     figure.tight_layout()
-    figure.savefig(out, dpi=110)
+    write_figure(out, figure)
 
 
 def main() -> None:
@@ -73,15 +73,20 @@ def main() -> None:
     parser.add_argument('--out', required=True, metavar='FILE.png', help='picture to write')
     parser.add_argument('--json', metavar='FILE.json', help='numbers to write')
     args = parser.parse_args()
+    check_output(args.out, *FIGURES)
+    if args.json:
+        check_output(args.json)
     runs = {}
     for item in args.runs:
         name, equals, work_dir = item.partition('=')
         if not equals:
             raise UserError(f'{item} is no NAME=WORK_DIR: put a name and = in front of the folder.')
+        if name in runs:
+            raise UserError(f'there are two runs of the name {name}: give each its own.')
         runs[name] = read_run(work_dir)
     plot(runs, args.out)
     if args.json:
-        Path(args.json).write_text(json.dumps(runs))
+        write_text(args.json, json.dumps(runs))
     print(table(runs))
 
 

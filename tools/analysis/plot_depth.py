@@ -20,6 +20,7 @@ from typing import Dict, List
 from mmdla.engine import cli
 from mmdla.engine.work_dir import METRICS, finished_run
 from mmdla.errors import UserError
+from mmdla.files import FIGURES, check_output, write_figure, write_text
 
 import matplotlib
 
@@ -33,11 +34,11 @@ def read(folders: List[str], metric: str) -> Results:
     for folder in map(Path, folders):
         for work_dir in (folder, *sorted(folder.glob('*/'))):
             run = finished_run(str(work_dir), metric)
-            depth = run and run.config.model.backbone.get('depth')
-            if depth is None:
+            depth = run and run.model['backbone'].get('depth')
+            if not isinstance(depth, int):
                 continue
             system = re.sub(f'(-r)?{depth}', '', run.name, count=1)
-            backbone = str({**run.config.model.backbone, 'init_cfg': None})
+            backbone = str({**run.model['backbone'], 'init_cfg': None})
             if networks.setdefault((system, depth), backbone) == backbone:
                 results[system][depth].append(run.value)
             else:
@@ -61,7 +62,7 @@ def plot(results: Results, metric: str, out: str) -> None:
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
     figure.tight_layout()
-    figure.savefig(out, dpi=110)
+    write_figure(out, figure)
 
 
 def main() -> None:
@@ -73,13 +74,13 @@ def main() -> None:
     parser.add_argument('--out', required=True, metavar='FILE.png', help='picture to write')
     parser.add_argument('--json', metavar='FILE.json', help='numbers to write')
     args = parser.parse_args()
-    for out in filter(None, (args.out, args.json)):
-        if not Path(out).parent.is_dir():
-            raise UserError(f'folder of {out} does not exist: make it, or name another file.')
+    check_output(args.out, *FIGURES)
+    if args.json:
+        check_output(args.json)
     results = read(args.folders, args.metric)
     plot(results, args.metric, args.out)
     if args.json:
-        Path(args.json).write_text(json.dumps(results))
+        write_text(args.json, json.dumps(results))
     print('| system | depth | runs | mean | deviation |\n| --- | --- | --- | --- | --- |')
     for system, depths in results.items():
         for depth, values in depths.items():

@@ -10,7 +10,8 @@ import argparse
 import logging
 
 from mmdla.engine import cli
-from mmdla.engine.memory import saved_bytes
+from mmdla.engine.memory import saved_bytes, suited
+from mmdla.errors import UserError
 from mmdla.registry import MODELS
 
 import torch
@@ -28,13 +29,16 @@ def main() -> None:
     logging.disable(logging.INFO)
     first = None
     height, width = args.shape
+    if min(args.batch, height, width) < 1:
+        raise UserError(f'--batch and --shape must be 1 or more; got {args.batch} and {height} {width}.')
     print(f'{"saved MiB":>10} {"ratio":>6}  config ({args.batch} x 3 x {height} x {width})')
     for path in args.configs:
         cfg = cli.read_config(path)
         init_default_scope(cfg.default_scope)
         cfg.model.backbone.init_cfg = None
         backbone = MODELS.build(cfg.model.backbone).train()
-        size = saved_bytes(backbone, torch.randn(args.batch, 3, height, width))
+        with suited(f'{path} with {args.batch} images of {height} x {width} pixels'):
+            size = saved_bytes(backbone, torch.randn(args.batch, 3, height, width))
         first = first or size
         print(f'{size / 2**20:10.1f} {size / first:6.2f}  {path}')
 

@@ -9,13 +9,16 @@ Prints the backbone's config.
     python tools/convert/released_to_mmdla.py dla_l_r50.pth.tar checkpoints/dla_l50_split-r16_in1k.pth
 """
 import argparse
+import io
 import os
 import re
 from collections import OrderedDict
+from pathlib import Path
 
 import mmdla.models as models
 from mmdla.engine import cli
 from mmdla.errors import UserError
+from mmdla.files import check_output, written
 from mmdla.pretrained import mismatches, read_state_dict
 
 import torch
@@ -204,12 +207,16 @@ def main() -> None:
     parser.add_argument('--backbone-only', action='store_true',
                         help='leave out the classifier or the detector around the backbone')
     args = parser.parse_args()
+    output = check_output(args.output)
+    if output.exists() and os.path.exists(args.input) and output.samefile(args.input):
+        raise UserError(f'{output} is the released checkpoint itself: name another file to write.')
     state_dict, config = convert(read_state_dict(args.input), args.backbone_only)
-    os.makedirs(os.path.dirname(os.path.abspath(args.output)), exist_ok=True)
-    partial = args.output + '.partial'
-    meta = dict(converted_from=os.path.basename(args.input), backbone=config)
-    torch.save(dict(meta=meta, state_dict=state_dict), partial)
-    os.replace(partial, args.output)
+    content = io.BytesIO()  # torch.save names a file of its own inside the file
+    torch.save(
+        dict(meta=dict(converted_from=Path(args.input).name, backbone=config), state_dict=state_dict),
+        content)
+    with written(output) as partial:
+        partial.write_bytes(content.getvalue())
     print(f'converted {len(state_dict)} tensors to {args.output}')
     print('backbone=dict(' + ', '.join(f'{k}={v!r}' for k, v in config.items()) + ')')
 

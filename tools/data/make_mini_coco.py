@@ -10,12 +10,11 @@ The same seed gives the same files, byte for byte.
 import argparse
 import json
 import math
-import os
-import shutil
-import sys
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
+
+from mmdla.engine import cli
+from mmdla.errors import UserError
+from mmdla.files import encode_picture, new_folder
 
 import cv2
 import numpy as np
@@ -174,7 +173,7 @@ def make_split(root: Path, split: str, count: int, size: tuple, seed: int) -> di
         objects = 0 if image_id % 20 == 10 else int(rng.integers(5, 12))
         image, boxes = make_image(rng, size, objects, crowd=image_id % 20 == 5)
         name = f'{image_id:012d}.png'
-        cv2.imwrite(str(folder / name), image[..., ::-1])
+        (folder / name).write_bytes(encode_picture(name, image[..., ::-1]))
         images.append(
             dict(id=image_id, file_name=name, width=size[0], height=size[1], license=1))
         for box_ in boxes:
@@ -192,15 +191,12 @@ def make_split(root: Path, split: str, count: int, size: tuple, seed: int) -> di
     return content
 
 
-@contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to write to, which becomes ``path`` at the end: there is all of it or nothing."""
-    if path.exists():
-        sys.exit(f'error: {path} exists already: remove it or name another folder.')
-    partial = path.with_name(path.name + '.partial')
-    shutil.rmtree(partial, ignore_errors=True)
-    yield partial
-    os.rename(partial, path)
+def check_numbers(args: argparse.Namespace, least: int) -> None:
+    """Refuse sets of fewer images and seeds that numpy does not take."""
+    if min(args.train, args.val) < least:
+        raise UserError(f'--train and --val must be at least {least}; got {args.train} and {args.val}.')
+    if args.seed < 0:
+        raise UserError(f'--seed must be 0 or more; got {args.seed}.')
 
 
 def parse_args():
@@ -213,11 +209,9 @@ def parse_args():
                         help='of the images in pixels (default: 320 240)')
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
-    if args.train < 1 or args.val < 1:
-        sys.exit('error: --train and --val must be at least 1.')
+    check_numbers(args, least=1)
     if min(args.size) < 120:
-        sys.exit('error: --size must be at least 120 120, since shapes are up to 84 pixels in '
-                 'radius.')
+        raise UserError('--size must be at least 120 120, since shapes are up to 84 pixels in radius.')
     return args
 
 
@@ -232,4 +226,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    cli.run(main)

@@ -6,16 +6,17 @@ CustomDataset: ROOT/{train,val}/CLASS/000000.png. The same seed gives the same f
     python tools/data/make_mini_shapes.py data/mini_shapes
 """
 import argparse
-import sys
 from pathlib import Path
 
-import cv2
+from mmdla.engine import cli
+from mmdla.files import encode_picture, new_folder
+
 import numpy as np
 from make_mini_coco import (
     CLASSES,
     background,
+    check_numbers,
     contrasting_color,
-    new_folder,
     noisy,
     paint,
     random_shape,
@@ -40,7 +41,8 @@ def make_split(folder: Path, count: int, seed: int) -> None:
         (folder / kind).mkdir(parents=True)
     for index in range(count):
         kind = CLASSES[index % len(CLASSES)]
-        cv2.imwrite(str(folder / kind / f'{index:06d}.png'), make_image(rng, kind)[..., ::-1])
+        path = folder / kind / f'{index:06d}.png'
+        path.write_bytes(encode_picture(path, make_image(rng, kind)[..., ::-1]))
 
 
 def parse_args():
@@ -51,8 +53,7 @@ def parse_args():
     parser.add_argument('--val', type=int, default=250, help='validation images (default: 250)')
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
-    if min(args.train, args.val) < len(CLASSES):
-        sys.exit(f'error: --train and --val must be at least {len(CLASSES)}, one image of each class.')
+    check_numbers(args, least=len(CLASSES))
     return args
 
 
@@ -66,4 +67,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    cli.run(main)

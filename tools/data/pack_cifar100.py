@@ -7,12 +7,12 @@ the images of one class, 32x32, below each other. Writes DST/cifar-100-python/{t
 """
 import argparse
 import json
-import os
 import pickle
 from pathlib import Path
 
 from mmdla.engine import cli
-from mmdla.errors import UserError
+from mmdla.errors import UserError, reason
+from mmdla.files import new_folder
 
 import numpy as np
 from PIL import Image
@@ -23,8 +23,9 @@ def read_strip(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             strip = np.asarray(image.convert('RGB'))
-    except OSError as error:
-        raise UserError(f'{path} cannot be read as a picture ({error}): check the source.') from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f'{path} cannot be read as a picture ({reason(error)}): check the '
+                        'source.') from error
     height, width, _ = strip.shape
     if width != 32 or height == 0 or height % 32:
         raise UserError(f'{path} is {width} x {height} pixels: a strip is 32 wide and a multiple of '
@@ -37,6 +38,21 @@ def strip_of(folder: Path, name: str) -> Path:
         if (folder / f'{name}{suffix}').is_file():
             return folder / f'{name}{suffix}'
     raise UserError(f'{folder} has no strip of the class {name} ({name}.webp or {name}.png).')
+
+
+def read_names(listing: Path) -> list:
+    """The 100 classes in label order."""
+    try:
+        names = json.loads(listing.read_text())
+    except (OSError, RecursionError, ValueError) as error:
+        raise UserError(f'{listing} cannot be read ({reason(error)}): give the folder with '
+                        'class_names.json, train/ and test/.') from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f'{listing} is no list of names: write ["first class", ...].')
+    if len(names) != 100 or len(set(names)) != 100:
+        raise UserError(f'{listing} has {len(names)} classes, {len(set(names))} of them different: '
+                        'CIFAR-100 has 100.')
+    return names
 
 
 def pack_split(folder: Path, names: list, seed: int) -> dict:
@@ -55,25 +71,14 @@ def pack(source: Path, destination: Path) -> Path:
         UserError: If the source is incomplete or the destination is there already.
     """
     target = destination / 'cifar-100-python'
-    if target.exists():
-        raise UserError(f'{target} exists already: remove it to pack again.')
-    listing = source / 'class_names.json'
-    if not listing.is_file():
-        raise UserError(f'{listing} does not exist: give the folder with class_names.json, train/ and '
-                        'test/.')
-    names = json.loads(listing.read_text())
-    if len(names) != 100:
-        raise UserError(f'{listing} has {len(names)} classes: CIFAR-100 has 100.')
-    contents = dict(meta=dict(fine_label_names=names))
-    for seed, split in enumerate(('train', 'test')):
-        contents[split] = pack_split(source / split, names, seed)
-        print(f'{split}: {len(contents[split]["data"])} images')
-    partial = destination / 'cifar-100-python.partial'
-    partial.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        with open(partial / name, 'wb') as file:
-            pickle.dump(content, file, protocol=4)
-    os.replace(partial, target)
+    names = read_names(source / 'class_names.json')
+    with new_folder(target) as folder:
+        contents = dict(meta=dict(fine_label_names=names))
+        for seed, split in enumerate(('train', 'test')):
+            contents[split] = pack_split(source / split, names, seed)
+            print(f'{split}: {len(contents[split]["data"])} images')
+        for name, content in contents.items():
+            (folder / name).write_bytes(pickle.dumps(content, protocol=4))
     return target
 
 

@@ -1,7 +1,7 @@
 """Bad inputs as data, by what is bad."""
-from . import checkpoints, configs, outputs
+from . import checkpoints, configs, outputs, tools
 from .case import Case
 
-CASES = [*configs.CASES, *checkpoints.CASES, *outputs.CASES]
+CASES = [*configs.CASES, *checkpoints.CASES, *outputs.CASES, *tools.CASES]
 
 __all__ = ['CASES', 'Case']
