@@ -88,7 +88,7 @@ def main():
             raise UserError('--amp needs a GPU, and none is visible: leave it out.')
         cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
     start_from(cfg, args.resume)
-    preflight.check(cfg, ('train', 'val'))
+    preflight.check(cfg, ('train', 'val'), args.check_data)
     scale_lr(cfg, args.auto_scale_lr)
     runner = Runner.from_cfg(cfg)
     check_start(runner)

@@ -8,7 +8,9 @@ from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
+from torch.utils.data import DataLoader
 
+from mmdla.engine.data_errors import named
 from mmdla.errors import UserError
 from mmdla.hosts.compat import mmengine_checkpoints
 
@@ -23,11 +25,12 @@ def worth_showing(record: logging.LogRecord) -> bool:
 
 
 class Runner(MMEngineRunner):
-    """Differs from mmengine's in two things.
+    """Differs from mmengine's in three things.
 
     The environment report, the whole config and the list of hooks go to the log file only. And
     where there is no GPU, several processes train together on CPUs (gloo), with BN for SyncBN,
-    which CPUs do not have.
+    which CPUs do not have. And an error of a data set, or in the work on one of its images, names the
+    file.
     """
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
@@ -44,6 +47,12 @@ class Runner(MMEngineRunner):
                                 'tools/dist_train.sh and tools/dist_test.sh run on CPUs.')
             dist.init_process_group('gloo')
         super().setup_env(env_cfg)
+
+    @staticmethod
+    def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
+        if isinstance(dataloader, dict):
+            dataloader = {**dataloader, 'dataset': named(dataloader['dataset'])}
+        return MMEngineRunner.build_dataloader(dataloader, *args, **kwargs)
 
     def load_checkpoint(self, *args, **kwargs) -> dict:
         with mmengine_checkpoints():

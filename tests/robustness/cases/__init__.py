@@ -1,7 +1,7 @@
 """Bad inputs as data, by what is bad."""
-from . import outputs
+from . import data, outputs
 from .case import Case
 
-CASES = [*outputs.CASES]
+CASES = [*data.CASES, *outputs.CASES]
 
 __all__ = ['CASES', 'Case']
