@@ -1,6 +1,7 @@
 """``--check-data``: every image and annotation of a run's data sets, opened before it starts."""
 import json
 import os
+import re
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -22,7 +23,8 @@ MOST = 50
 BATCH = 16
 WORTH_WORKERS = 1000
 HALF_DECODED = ('Corrupt JPEG data', 'Premature end of JPEG')
-HARMLESS = 'before marker 0xd9'  # after the last pixel
+# some cameras write a few bytes after the last pixel; where the decoder lost its way, there are many
+HARMLESS = re.compile(r': \d{1,2} extraneous bytes before marker 0xd9')
 
 
 class Found(NamedTuple):
@@ -54,8 +56,9 @@ def check_data(cfg: Config, splits: Sequence[str]) -> None:
     if len(problems) > MOST:
         console.print(f'and {len(problems) - MOST} more')
     if problems:
-        raise UserError(f'--check-data found {len(problems)} faults in the data, listed above, the '
-                        f'first in {problems[0]}; mend or remove what is wrong.')
+        faults = f'{len(problems)} fault{"s" if len(problems) > 1 else ""}'
+        raise UserError(f'--check-data found {faults} in the data, listed above, the first in '
+                        f'{problems[0]}; mend or remove what is wrong.')
     also = f' and {annotations} annotations' if annotations else ''
     console.print(f'data: {len(pictures)} images{also} are sound')
 
@@ -141,7 +144,7 @@ def picture_problem(path: str, size: Optional[Tuple[int, int]] = None) -> Option
     image, warnings = decode(content)
     if image is None:
         return f'{path}: it is no whole picture'
-    partly = [line for line in warnings if line.startswith(HALF_DECODED) and HARMLESS not in line]
+    partly = [line for line in warnings if line.startswith(HALF_DECODED) and not HARMLESS.search(line)]
     if partly:
         return f'{path}: it is decoded only in part ({partly[0]})'
     actual = image.shape[1::-1]

@@ -64,7 +64,7 @@ def check_class_folders(cfg: Config, splits) -> None:
             first = lazy.img_prefix, folders
         elif folders != first[1]:
             raise UserError(f'{name}: {different(lazy.img_prefix, folders, *first)}, and labels count '
-                            'the folders: give both the same ones.')
+                            'the folders: give both the same ones (one of val may be empty).')
         check_count(name, lazy, folders, cfg)
         empty = [folder for folder in folders if not has_picture(lazy, folder)]
         if empty and (name.startswith('train') or len(empty) == len(folders)):
@@ -89,7 +89,8 @@ def check_count(name: str, lazy, folders: List[str], cfg: Config) -> None:
                         'has them.')
     given = (cfg.model.get('head') or {}).get('num_classes', len(folders))
     if given != len(folders):
+        way = (f'set model.head.num_classes={len(folders)}' if name.startswith('train') else
+               'give it the folders that the model was trained on (one may be empty)')
         raise UserError(
             f'model.head.num_classes={given} does not match the {len(folders)} class folders of '
-            f'{lazy.img_prefix} ({shorten(folders)}): set model.head.num_classes={len(folders)}, or '
-            'name another folder.')
+            f'{lazy.img_prefix} ({shorten(folders)}): {way}, or name another folder.')

@@ -7,7 +7,7 @@ from typing import List, Optional
 
 from mmdla.errors import UserError
 
-NOT_FINITE = (rb'NaN(?=\s*[,\]}])', rb'Infinity(?=\s*[,\]}])')
+NOT_FINITE = (rb'NaN(?<=[\[:,\s]NaN)(?=\s*[,\]}])', rb'Infinity(?<=[\[:,\s-]Infinity)(?=\s*[,\]}])')
 NO_MASK = rb'"segmentation"\s*:\s*(?:null|\[\s*\])'
 
 
@@ -54,22 +54,35 @@ def section(ann_file: str, key: str) -> List[dict]:
             raise unreadable(ann_file) from error
 
 
-def values(ann_file: str, key: str, field: str) -> list:
-    """A field of every entry of an annotation file's list, such as the names of its categories."""
+def columns(ann_file: str, key: str, *fields: str) -> List[tuple]:
+    """Fields of all entries of an annotation file's list, such as the names of its categories."""
     try:
-        return [entry[field] for entry in section(ann_file, key)]
+        entries = section(ann_file, key)
+        return [tuple(entry[field] for entry in entries) for field in fields]
     except (KeyError, TypeError) as error:
         raise unreadable(ann_file) from error
 
 
 def coco_categories(ann_file: str) -> List[str]:
     """Category names of a COCO annotation file."""
-    return values(ann_file, 'categories', 'name')
+    return list(columns(ann_file, 'categories', 'name')[0])
+
+
+def image_names(ann_file: str) -> List[str]:
+    """File names of a COCO annotation file's images, each of them there once, as is each id.
+
+    Raises:
+        UserError: If not.
+    """
+    _, names = unique_columns(ann_file, 'images', 'id', 'file_name')
+    if not all(isinstance(name, str) for name in names):
+        raise unreadable(ann_file)
+    return list(names)
 
 
 def first_image(ann_file: str) -> str:
     """File name of the first image of a COCO annotation file."""
-    names = values(ann_file, 'images', 'file_name')
+    names = image_names(ann_file)
     if not names:
         raise unreadable(ann_file)
     return names[0]
@@ -95,10 +108,10 @@ def check_masks(ann_file: str) -> None:
                         'model of boxes only.')
 
 
-def check_unique(ann_file: str, key: str, *fields: str) -> None:
-    """No two entries of a list share a value of these fields."""
-    for field in fields:
-        column = values(ann_file, key, field)
+def unique_columns(ann_file: str, key: str, *fields: str) -> List[tuple]:
+    """:func:`columns` in which no value is there twice."""
+    found = columns(ann_file, key, *fields)
+    for field, column in zip(fields, found):
         try:
             twice = [value for value, count in Counter(column).items() if count > 1]
         except TypeError as error:
@@ -106,3 +119,4 @@ def check_unique(ann_file: str, key: str, *fields: str) -> None:
         if twice:
             raise UserError(f'{ann_file} has more than one of its {key} with {field} {twice[0]!r}: '
                             'keep one of them.')
+    return found

@@ -1,4 +1,5 @@
 """Errors of the hosts' data sets, in words that name the file."""
+import json
 import os
 import re
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from mmdla.errors import RunError, UserError, reason
 
 LISTS = 'add --check-data for a list of all that is wrong'
 WORDS = (
+    (json.JSONDecodeError, '', 'it is broken JSON ({})'),
     (ValueError, 'need at least one array', 'no image is left: none has an object of the classes in '
      'metainfo.classes, or all are smaller than filter_cfg.min_size'),
     (ValueError, r'values to unpack \(expected 4', 'a bbox has not four numbers'),

@@ -14,12 +14,12 @@ from mmdla.engine.class_folders import check_class_folders, recorded_names
 from mmdla.engine.coco_file import (
     check_finite,
     check_masks,
-    check_unique,
     coco_categories,
     first_image,
     has_annotations,
+    image_names,
     mmap_file,
-    values,
+    unique_columns,
 )
 from mmdla.engine.data_config import (
     annotation_file,
@@ -162,16 +162,14 @@ def check_coco(name: str, dataset: dict, cfg: Config) -> None:
     elif not (split == 'test' and all(e.get('format_only') for e in evaluators_of(cfg, split))):
         raise UserError(f'{name}: {ann_file} has no annotations, so that there is nothing to learn or '
                         'to compare with: write it again or name another one.')
-    check_unique(ann_file, 'categories', 'id', 'name')
-    check_unique(ann_file, 'images', 'id', 'file_name')
-    folder = image_folder(dataset)
+    unique_columns(ann_file, 'categories', 'id', 'name')
+    images, folder = image_names(ann_file), image_folder(dataset)
     if folder is not None:
-        check_images(name, folder, ann_file)
+        check_images(name, [os.path.join(folder, image) for image in images], ann_file)
 
 
-def check_images(name: str, folder: str, ann_file: str) -> None:
+def check_images(name: str, images: List[str], ann_file: str) -> None:
     """Every image of an annotation file must be there."""
-    images = [os.path.join(folder, image) for image in values(ann_file, 'images', 'file_name')]
     there = {parent: files_in(parent) for parent in {os.path.dirname(image) for image in images}}
     missing = [image for image in images
                if os.path.basename(image) not in there[os.path.dirname(image)]]
@@ -183,7 +181,8 @@ def check_images(name: str, folder: str, ann_file: str) -> None:
 
 
 def files_in(folder: str) -> set:
-    return {entry.name for entry in os.scandir(folder)} if os.path.isdir(folder) else set()
+    folder = folder or '.'
+    return set(os.listdir(folder)) if os.path.isdir(folder) else set()
 
 
 def known_classes(dataset: dict, cfg: Config) -> Optional[List[str]]:
@@ -193,21 +192,29 @@ def known_classes(dataset: dict, cfg: Config) -> Optional[List[str]]:
     return recorded_names(dataset, cfg)
 
 
+def recorded_classes(checkpoint) -> Optional[List[str]]:
+    """The classes that a checkpoint was trained on: mmengine writes them to ``meta['dataset_meta']``."""
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    meta = meta.get('dataset_meta', meta) if isinstance(meta, dict) else None
+    for key in ('classes', 'CLASSES'):
+        if isinstance(meta, dict) and isinstance(meta.get(key), (list, tuple)):
+            return list(meta[key])
+    return None
+
+
 def check_recorded_classes(cfg: Config, checkpoint, filename: str) -> None:
     """The test set's classes must be those that the checkpoint was trained on.
 
     Args:
         cfg (Config): Of the test.
-        checkpoint: What the file holds; mmengine writes the classes to ``meta['dataset_meta']``.
+        checkpoint: What the file holds.
         filename (str): Of the checkpoint.
 
     Raises:
         UserError: If a name or the order differs, since labels would shift.
     """
-    meta = (checkpoint.get('meta') if isinstance(checkpoint, dict) else None) or {}
-    meta = {key.lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
-    recorded = meta.get('classes')
-    if not isinstance(recorded, (list, tuple)) or cfg.model.get('language_model'):
+    recorded = recorded_classes(checkpoint)
+    if recorded is None or cfg.model.get('language_model'):
         return
     for name, dataset in datasets_of(cfg, ('test', )):
         classes = known_classes(dataset, cfg)

@@ -172,7 +172,7 @@ CASES = [
           annotations(lambda c: c['images'].append(c['images'][0]), 'val')),
     test('t_dup_img_val', 'val2017.json has more than one of its images with id 1',
          annotations(lambda c: c['images'].append(c['images'][0]), 'val')),
-    train('d_midbroken_json', NOT_LOADED + 'JSONDecodeError: Expecting',
+    train('d_midbroken_json', NOT_LOADED + 'it is broken JSON (Expecting',
           text(lambda content: content.replace(b'"bbox": [', b'"bbox" [', 1))),
     train('d_missing_mid', 'train2017/000000000005.png does not exist (1 of the 12 images',
           missing('train', '000000000005.png')),
