@@ -15,7 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.data import DataLoader
 
 from mmdla.engine.coco_content import coco_problems, entries, size_of
-from mmdla.engine.data_config import annotation_file, datasets_of, image_folder, is_coco, loads_masks
+from mmdla.engine.data_config import (
+    annotation_file,
+    datasets_of,
+    image_folder,
+    is_coco,
+    loads_masks,
+    source,
+)
 from mmdla.engine.data_errors import load_dataset
 from mmdla.errors import UserError, reason
 
@@ -46,7 +53,10 @@ def check_data(cfg: Config, splits: Sequence[str]) -> None:
         UserError: If anything is wrong.
     """
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    found = [look_into(dataset, cfg) for dataset in different(d for _, d in datasets_of(cfg, splits))]
+    found = []
+    for dataset in different(dataset for _, dataset in datasets_of(cfg, splits)):
+        console.print(f'reading {source(dataset)}', markup=False)
+        found.append(look_into(dataset, cfg))
     pictures = {path: size for one in found for path, size in one.pictures.items()}
     annotations = sum(one.annotations for one in found)
     problems = [problem for one in found for problem in one.problems]

@@ -1,5 +1,6 @@
 """What can be wrong with a parsed COCO annotation file."""
 from collections import Counter
+from reprlib import repr as short
 from typing import Iterator, List, Optional, Tuple
 
 LIMIT = 1e9  # NaN and infinities are not below it either
@@ -68,12 +69,12 @@ def numbers(values) -> bool:
 def box_problem(box, size: Optional[Tuple[int, int]]) -> Optional[str]:
     """What is wrong with an annotation's (x, y, width, height) on an image of a size."""
     if not numbers(box) or len(box) != 4:
-        return f'is not four finite numbers ({box})'
+        return f'is not four finite numbers ({short(box)})'
     x, y, width, height = box
     if width <= 0 or height <= 0:
-        return f'has no area ({box})'
+        return f'has no area ({short(box)})'
     if size and (x >= size[0] or y >= size[1] or x + width <= 0 or y + height <= 0):
-        return f'lies outside its image ({box})'
+        return f'lies outside its image ({short(box)})'
     return None
 
 

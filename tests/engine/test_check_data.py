@@ -118,7 +118,7 @@ def test_a_long_list_ends(cfg, tmp_path, capsys, monkeypatch):
     with pytest.raises(UserError, match='found 12 faults'):
         check_data(cfg, ('train', ))
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 7 and lines[-1] == 'and 7 more'
+    assert len(lines) == 8 and lines[-1] == 'and 7 more'
 
 
 def test_broken_json(cfg, tmp_path):
