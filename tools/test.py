@@ -91,8 +91,9 @@ def main():
     if args.show_dir:
         draw_to(cfg, args.show_dir)
     write_results_to(cfg, cfg.work_dir)
-    preflight.check(cfg, ('test', ))
+    preflight.check(cfg, ('test', ), args.check_data)
     checkpoint = read_checkpoint(args.checkpoint)
+    preflight.check_recorded_classes(cfg, checkpoint, args.checkpoint)
     cfg.load_from = args.checkpoint
     runner = Runner.from_cfg(cfg)
     model = getattr(runner.model, 'module', runner.model)

@@ -120,7 +120,7 @@ def main():
             cli.note(cfg.launcher, f'{cfg.load_from} is of the last epoch: there is nothing left to '
                      'train; raise train_cfg.max_epochs to go on.')
             return
-    preflight.check(cfg, ('train', 'val'))
+    preflight.check(cfg, ('train', 'val'), args.check_data)
     scale_lr(cfg, args.auto_scale_lr)
     runner = Runner.from_cfg(cfg)
     if checkpoint is not None:

@@ -62,10 +62,12 @@ class CIFAR(Dataset):
             labels = np.concatenate([part[key] for part in parts])
             if len(images) != len(labels) or not 0 <= labels.min() <= labels.max() < num_classes:
                 raise ValueError(f'{len(images)} images, {len(labels)} labels')
+            if images.dtype != np.uint8 or labels.dtype.kind not in 'iu':
+                raise ValueError(f'images of {images.dtype}, labels of {labels.dtype}')
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f'{names[0]} in {data_root} is no CIFAR-{num_classes} file '
                             f'({type(error).__name__}: {error}): unpack the archive again.') from error
-        self.images = torch.from_numpy(images.astype(np.uint8))
+        self.images = torch.from_numpy(images)
         self.labels = torch.from_numpy(labels.astype(np.int64))
 
     @classmethod

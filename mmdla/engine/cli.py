@@ -26,6 +26,10 @@ def parser(description: str) -> argparse.ArgumentParser:
         '--progress',
         action='store_true',
         help='show a progress bar in place of the log, which goes to the log file')
+    p.add_argument(
+        '--check-data',
+        action='store_true',
+        help='first open every image and annotation, and list what is wrong')
     p.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torch.distributed.launch, which mim uses, passes it; the environment says the same
     p.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)

@@ -1,45 +1,79 @@
 """Checks of a config against the files it names, before any work starts."""
 import inspect
 import json
-import mmap
 import os
-import re
-from typing import Iterator, List, Optional, Sequence
+from typing import List, Optional, Sequence
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import MODELS
 
 from mmdla.datasets import CIFAR
+from mmdla.engine import cli
+from mmdla.engine.check_data import check_data
+from mmdla.engine.class_folders import check_class_folders, recorded_names
+from mmdla.engine.coco_file import (
+    check_finite,
+    check_masks,
+    coco_categories,
+    first_image,
+    has_annotations,
+    image_names,
+    mmap_file,
+    unique_columns,
+)
+from mmdla.engine.data_config import (
+    annotation_file,
+    check_exists,
+    class_names,
+    datasets_of,
+    host_class,
+    image_folder,
+    is_coco,
+    is_local_path,
+    loads_masks,
+    num_classes,
+    prefixes,
+)
 from mmdla.errors import UserError
 from mmdla.pretrained import missing_start, shorten
 from mmdla.trunks.trunk import Trunk
 
 
-def check(cfg: Config, splits: Sequence[str]) -> None:
+def check(cfg: Config, splits: Sequence[str], whole_data: bool = False) -> None:
     """Check the data sets, evaluators, class counts and, for 'train', the backbone's start.
 
     Args:
         cfg (Config): A detection or classification config.
         splits (sequence of str): Of 'train', 'val' and 'test', those that the run uses.
+        whole_data (bool): Whether to open every image and annotation too.
 
     Raises:
         UserError: For the first thing that is wrong.
     """
     if 'train' in splits:
         check_start(cfg.model.get('backbone') or {})
-    for split in splits:
-        loader = cfg.get(f'{split}_dataloader')
-        if loader is None:
-            continue
-        evaluators = cfg.get(f'{split}_evaluator') or []
-        evaluators = [evaluators] if isinstance(evaluators, dict) else evaluators
-        for dataset in inner_datasets(loader['dataset']):
-            if dataset is not loader['dataset'] and host_class(dataset, cfg) is CIFAR:
-                raise UserError(f'{split}_dataloader.dataset: CIFAR serves whole batches and cannot '
-                                f'stand in a {loader["dataset"]["type"]}: use it directly.')
-            check_dataset(f'{split}_dataloader.dataset', dataset, cfg)
-            for evaluator in evaluators:
-                check_evaluator(f'{split}_evaluator', evaluator, dataset)
+    datasets = list(datasets_of(cfg, splits))
+    for name, dataset in datasets:
+        split = name.split('_')[0]
+        outer = cfg[f'{split}_dataloader']['dataset']
+        if dataset is not outer and host_class(dataset, cfg) is CIFAR:
+            raise UserError(f'{name}: CIFAR serves whole batches and cannot stand in a '
+                            f'{outer["type"]}: use it directly.')
+        check_dataset(name, dataset, cfg)
+        for evaluator in evaluators_of(cfg, split):
+            check_evaluator(f'{split}_evaluator', evaluator, dataset)
+    check_class_folders(cfg, splits)
+    check_same_classes(cfg, splits)
+    if whole_data and cli.rank(cfg.get('launcher', 'none')) == 0:
+        check_data(cfg, splits)
+    for name, dataset in datasets:
+        if is_coco(dataset, cfg):
+            check_coco(name, dataset, cfg)
+
+
+def evaluators_of(cfg: Config, split: str) -> List[dict]:
+    evaluators = cfg.get(f'{split}_evaluator') or []
+    return [evaluators] if isinstance(evaluators, dict) else evaluators
 
 
 def check_start(backbone: dict) -> None:
@@ -51,33 +85,6 @@ def check_start(backbone: dict) -> None:
             raise missing_start(filename, isinstance(trunk, Trunk) and trunk.can_start_plain)
 
 
-def inner_datasets(dataset: dict) -> Iterator[dict]:
-    """The data sets inside wrappers such as RepeatDataset and ConcatDataset."""
-    inner = dataset.get('datasets') or [dataset.get('dataset')]
-    for child in inner:
-        if child is None:
-            yield dataset
-        else:
-            yield from inner_datasets(child)
-
-
-def is_local_path(path) -> bool:
-    return isinstance(path, str) and path != '' and '://' not in path
-
-
-def check_exists(name: str, path: str, exists) -> None:
-    if is_local_path(path) and not exists(path):
-        raise UserError(f'{name}: {path} does not exist: put the data there or name another place '
-                        '(see "Data" in the README).')
-
-
-def annotation_file(dataset: dict) -> str:
-    """Path of the annotation file; empty where there is none or it is not one local file."""
-    ann_file = dataset.get('ann_file')
-    path = os.path.join(dataset.get('data_root') or '', ann_file) if is_local_path(ann_file) else ''
-    return path if is_local_path(path) else ''
-
-
 def check_dataset(name: str, dataset: dict, cfg: Config) -> None:
     root, ann_file, kind = dataset.get('data_root') or '', annotation_file(dataset), host_class(
         dataset, cfg)
@@ -87,18 +94,13 @@ def check_dataset(name: str, dataset: dict, cfg: Config) -> None:
     if not downloads:
         check_exists(f'{name}.ann_file', ann_file, os.path.isfile)
         check_exists(f'{name}.data_root', root, os.path.isdir)
-    prefixes = dataset.get('data_prefix')
-    prefixes = {'': prefixes} if isinstance(prefixes, str) else prefixes or {}
-    for prefix in prefixes.values():
+    for prefix in prefixes(dataset).values():
         if is_local_path(prefix):
             check_exists(f'{name}.data_prefix', os.path.join(root, prefix), os.path.isdir)
-    if not ann_file.endswith('.json') or not is_detection(kind):
+    if not is_coco(dataset, cfg):
         return
     classes = class_names(dataset, kind)
     check_classes(name, classes, ann_file)
-    if is_local_path(prefixes.get('img')):
-        image = os.path.join(root, prefixes['img'], first_image(ann_file))
-        check_exists(f'{name}.data_prefix (first image of {ann_file})', image, os.path.isfile)
     for key, count in num_classes(cfg.model):
         if count != len(classes):
             raise UserError(
@@ -137,81 +139,93 @@ def check_classes(name: str, classes: Sequence[str], ann_file: str) -> None:
             'names from the file, in the train, val and test data sets alike.')
 
 
-def host_class(dataset: dict, cfg: Config) -> Optional[type]:
-    kind, scope = dataset['type'], cfg.get('default_scope')
-    if isinstance(kind, str):
-        kind = DATASETS.get(kind if '.' in kind or not scope else f'{scope}.{kind}')
-    return kind
+def check_same_classes(cfg: Config, splits: Sequence[str]) -> None:
+    """Detectors' data sets must have the same classes in the same order."""
+    first = None
+    for name, dataset in datasets_of(cfg, splits):
+        if is_coco(dataset, cfg):
+            classes = class_names(dataset, host_class(dataset, cfg))
+            first = first or (name, classes)
+            if classes != first[1]:
+                raise UserError(
+                    f'{name}.metainfo.classes ({shorten(classes)}) are not those of {first[0]} '
+                    f'({shorten(first[1])}), or in another order: set both to the same.')
 
 
-def is_detection(kind: Optional[type]) -> bool:
-    """Whether a class reads plain COCO instances: panoptic and other kinds count differently."""
-    from mmdet.datasets import CocoDataset, CocoPanopticDataset
-    return (inspect.isclass(kind) and issubclass(kind, CocoDataset)
-            and not issubclass(kind, CocoPanopticDataset))
+def check_coco(name: str, dataset: dict, cfg: Config) -> None:
+    """What is in an annotation file, as far as it can be seen in a second or two."""
+    ann_file, split = annotation_file(dataset), name.split('_')[0]
+    if has_annotations(ann_file):
+        check_finite(ann_file)
+        if loads_masks(dataset):
+            check_masks(ann_file)
+    elif not (split == 'test' and all(e.get('format_only') for e in evaluators_of(cfg, split))):
+        raise UserError(f'{name}: {ann_file} has no annotations, so that there is nothing to learn or '
+                        'to compare with: write it again or name another one.')
+    unique_columns(ann_file, 'categories', 'id', 'name')
+    images, folder = image_names(ann_file), image_folder(dataset)
+    if folder is not None:
+        check_images(name, [os.path.join(folder, image) for image in images], ann_file)
 
 
-def class_names(dataset: dict, kind: type) -> List[str]:
-    classes = (dataset.get('metainfo') or {}).get('classes', kind.METAINFO.get('classes', ()))
-    if isinstance(classes, str):
-        check_exists('metainfo.classes', classes, os.path.isfile)
-        with open(classes) as file:
-            classes = [line.strip() for line in file if line.strip()]
-    return list(classes)
+def check_images(name: str, images: List[str], ann_file: str) -> None:
+    """Every image of an annotation file must be there."""
+    there = {parent: files_in(parent) for parent in {os.path.dirname(image) for image in images}}
+    missing = [image for image in images
+               if os.path.basename(image) not in there[os.path.dirname(image)]]
+    if missing:
+        raise UserError(
+            f'{name}: {missing[0]} does not exist ({len(missing)} of the {len(images)} images of '
+            f'{ann_file} are missing): put them there, take them out of the file, or set '
+            f'{name}.data_prefix to their folder.')
 
 
-def num_classes(model: dict) -> Iterator[tuple]:
-    """``num_classes`` of a detector's box and mask heads, with their names in the config."""
-    if model.get('language_model'):
+def files_in(folder: str) -> set:
+    folder = folder or '.'
+    return set(os.listdir(folder)) if os.path.isdir(folder) else set()
+
+
+def known_classes(dataset: dict, cfg: Config) -> Optional[List[str]]:
+    """The names of a data set's labels, where they are known before it is loaded."""
+    if is_coco(dataset, cfg):
+        return class_names(dataset, host_class(dataset, cfg))
+    return recorded_names(dataset, cfg)
+
+
+def recorded_classes(checkpoint) -> Optional[List[str]]:
+    """The classes that a checkpoint was trained on: mmengine writes them to ``meta['dataset_meta']``."""
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    meta = meta.get('dataset_meta', meta) if isinstance(meta, dict) else None
+    for key in ('classes', 'CLASSES'):
+        if isinstance(meta, dict) and isinstance(meta.get(key), (list, tuple)):
+            return list(meta[key])
+    return None
+
+
+def check_recorded_classes(cfg: Config, checkpoint, filename: str) -> None:
+    """The test set's classes must be those that the checkpoint was trained on.
+
+    Args:
+        cfg (Config): Of the test.
+        checkpoint: What the file holds.
+        filename (str): Of the checkpoint.
+
+    Raises:
+        UserError: If a name or the order differs, since labels would shift.
+    """
+    recorded = recorded_classes(checkpoint)
+    if recorded is None or cfg.model.get('language_model'):
         return
-    for parent, config in (('model', model), ('model.roi_head', model.get('roi_head') or {})):
-        for part in ('bbox_head', 'mask_head'):
-            head = config.get(part) or {}
-            for index, one in enumerate([head] if isinstance(head, dict) else head):
-                if 'num_classes' in one:
-                    position = '' if isinstance(head, dict) else f'.{index}'
-                    yield f'{parent}.{part}{position}.num_classes', one['num_classes']
+    for name, dataset in datasets_of(cfg, ('test', )):
+        classes = known_classes(dataset, cfg)
+        if classes is not None and lower(classes) != lower(recorded):
+            other = [(a, b) for a, b in zip(classes, recorded) if lower([a]) != lower([b])]
+            where = f'such as {other[0][0]} for {other[0][1]}' if other else 'fewer or more'
+            raise UserError(
+                f'{name} has {len(classes)} classes ({shorten(classes)}) and {filename} was trained on '
+                f'{len(recorded)} ({shorten(recorded)}), {where}: test it on a set of the same classes, '
+                f'or set {name}.metainfo.classes to the same names if only those differ.')
 
 
-def mmap_file(path: str) -> mmap.mmap:
-    with open(path, 'rb') as file:
-        try:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except ValueError as error:
-            raise unreadable(path) from error
-
-
-def unreadable(path: str) -> UserError:
-    return UserError(f'{path} is no whole COCO annotation file with categories and images: write it '
-                     'again or name another one.')
-
-
-def coco_categories(ann_file: str) -> List[str]:
-    """Category names of a COCO annotation file, without parsing the rest of it."""
-    with mmap_file(ann_file) as content:
-        try:
-            if content[-20:].rstrip()[-1:] != b'}':
-                raise ValueError('cut off')
-            start = re.search(rb'"categories"\s*:\s*(?=\[)', content).end()
-            size = 2**16
-            while True:
-                try:
-                    text = content[start:start + size].decode(errors='ignore')
-                    return [category['name'] for category in json.JSONDecoder().raw_decode(text)[0]]
-                except json.JSONDecodeError:
-                    if start + size >= len(content):
-                        raise
-                    size *= 8
-        except (ValueError, AttributeError, KeyError, TypeError) as error:
-            raise unreadable(ann_file) from error
-
-
-def first_image(ann_file: str) -> str:
-    """File name of the first image of a COCO annotation file."""
-    with mmap_file(ann_file) as content:
-        images = re.search(rb'"images"\s*:\s*\[\s*\{', content)
-        name = images and re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")').search(
-            content, images.end())
-        if not name:
-            raise unreadable(ann_file)
-        return json.loads(name[1])
+def lower(names: Sequence[str]) -> List[str]:
+    return [str(name).lower() for name in names]

@@ -13,7 +13,9 @@ from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
+from torch.utils.data import DataLoader
 
+from mmdla.engine.data_errors import named
 from mmdla.errors import UserError, reason
 from mmdla.registry import MODELS
 
@@ -54,13 +56,13 @@ def what(error: Exception) -> str:
 
 
 class Runner(MMEngineRunner):
-    """Differs from mmengine's in four things.
+    """Differs from mmengine's in a few things.
 
     The environment report, the whole config and the list of hooks go to the log file only. Where
     there is no GPU, several processes train together on CPUs (gloo), with BN for SyncBN, which CPUs do
-    not have. Mistakes in a part of the config are one sentence. And whatever the config, checkpoints
-    are saved by :class:`mmdla.engine.checkpoint_hook.CheckpointHook`, and a loss that is not finite
-    ends the run.
+    not have. Mistakes in a part of the config are one sentence, and an error of a data set, or in the
+    work on one of its images, names the file. And whatever the config, checkpoints are saved by
+    :class:`mmdla.engine.checkpoint_hook.CheckpointHook`, and a loss that is not finite ends the run.
     """
 
     build_model = explained('model', MMEngineRunner.build_model)
@@ -103,6 +105,12 @@ class Runner(MMEngineRunner):
                                 'tools/dist_train.sh and tools/dist_test.sh run on CPUs.')
             dist.init_process_group('gloo')
         super().setup_env(env_cfg)
+
+    @staticmethod
+    def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
+        if isinstance(dataloader, dict):
+            dataloader = {**dataloader, 'dataset': named(dataloader['dataset'])}
+        return MMEngineRunner.build_dataloader(dataloader, *args, **kwargs)
 
     def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
         if self.distributed and get_device() == 'cpu' and model_wrapper_cfg is None:

@@ -39,7 +39,7 @@ def test_missing_data(cfg, tmp_path):
 def test_missing_images(cfg, tmp_path):
     for image in (tmp_path / 'set' / 'train2017').iterdir():
         image.unlink()
-    fails(cfg, 'first image of .* does not exist')
+    fails(cfg, r'000000000001.png does not exist \(12 of the 12 images of ')
 
 
 def test_evaluator_of_another_set(cfg, tmp_path):
@@ -64,9 +64,10 @@ def test_classes_in_a_file(cfg, tmp_path):
     'mmpretrain::resnet/resnet50_8xb32_in1k.py', 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'])
 def test_the_hosts_own_configs_pass(name, monkeypatch):
     """With their data there: file checks answer yes, the class names are COCO's."""
+    for check in ('check_exists', 'check_coco', 'check_class_folders'):
+        monkeypatch.setattr(preflight, check, lambda *args: None)
     from mmdet.datasets import CocoDataset
     from mmengine.hub import get_config
-    monkeypatch.setattr(preflight, 'check_exists', lambda *args: None)
     monkeypatch.setattr(preflight, 'coco_categories', lambda path: CocoDataset.METAINFO['classes'])
     monkeypatch.setattr(preflight, 'first_image', lambda path: '1.jpg')
     preflight.check(get_config(name), ('train', 'val', 'test'))
@@ -151,3 +152,95 @@ def test_ways_on_fit_the_backbone(name, zero):
     with pytest.raises(UserError, match='pretrain it') as error:
         preflight.check_start(cfg.model.backbone)
     assert ('attention_init' in str(error.value)) == zero
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_images_in_folders_below(cfg, tmp_path):
+    root = tmp_path / 'set'
+    (root / 'train2017').rename(root / 'below')
+    (root / 'train2017').mkdir()
+    (root / 'below').rename(root / 'train2017' / 'below')
+    path = root / 'annotations/instances_train2017.json'
+    edit(path, lambda c: [i.update(file_name=f'below/{i["file_name"]}') for i in c['images']])
+    preflight.check(cfg, ('train', ))
+    (root / 'train2017/below/000000000007.png').unlink()
+    fails(cfg, r'below/000000000007.png does not exist \(1 of the 12')
+
+
+def test_images_of_another_backend_are_not_looked_for(cfg, tmp_path):
+    shutil.rmtree(tmp_path / 'set/train2017')
+    (tmp_path / 'set/train2017').mkdir()
+    cfg.train_dataloader.dataset.backend_args = dict(backend='petrel')
+    preflight.check(cfg, ('train', ))
+
+
+def test_a_test_without_annotations_only_writes_results(cfg, tmp_path):
+    edit(tmp_path / 'set/annotations/instances_val2017.json', lambda c: c.pop('annotations'))
+    fails(cfg, 'has no annotations', ('test', ))
+    cfg.test_evaluator.format_only = True
+    preflight.check(cfg, ('test', ))
+
+
+def test_numbers_that_only_look_infinite(cfg, tmp_path):
+    path = tmp_path / 'set/annotations/instances_train2017.json'
+    edit(path, lambda c: c['categories'].append(dict(id=77, name='NaN', info=['xNaN', 'Infinity ('])))
+    preflight.check(cfg, ('train', ))
+    path.write_text(path.read_text().replace('"area": ', '"area": -Infinity, "was": ', 1))
+    fails(cfg, 'has the number Infinity')
+
+
+def test_classes_in_another_order(cfg):
+    cfg.val_dataloader.dataset.metainfo.classes = ('box', 'disk', 'triangle', 'star', 'cross')
+    fails(cfg, 'val_dataloader.dataset.metainfo.classes .* are not those of train_dataloader')
+
+
+@pytest.mark.parametrize('key', ['classes', 'CLASSES'])
+def test_recorded_classes(cfg, key):
+    def check(classes, meta='dataset_meta'):
+        preflight.check_recorded_classes(cfg, dict(meta={meta: {key: classes}}), 'a.pth')
+
+    check(cfg.classes)
+    check([name.upper() for name in cfg.classes])
+    for other, words in ((('box', 'disk', *cfg.classes[2:]), 'such as disk for box'),
+                         (cfg.classes[:4], 'trained on 4 .* fewer or more')):
+        with pytest.raises(UserError, match=words):
+            check(other)
+        with pytest.raises(UserError, match=words):
+            preflight.check_recorded_classes(cfg, dict(meta={key: other}), 'a.pth')
+    for checkpoint in ({}, dict(meta=None), dict(meta=dict(epoch=3)), dict(meta=dict(dataset_meta={}))):
+        preflight.check_recorded_classes(cfg, checkpoint, 'a.pth')
+
+
+@pytest.fixture
+def imagenet(tmp_path, monkeypatch):
+    """ImageNet's folders with a file in each, and the config of a network for them."""
+    for split in ('train', 'val'):
+        for number in range(1000):
+            (tmp_path / split / f'n{number:08d}').mkdir(parents=True)
+            (tmp_path / split / f'n{number:08d}' / 'a.JPEG').touch()
+    monkeypatch.setenv('IMAGENET_ROOT', str(tmp_path))
+    return Config.fromfile('configs/imagenet/dla_l50_8xb32_in1k.py')
+
+
+def test_imagenet(imagenet, tmp_path):
+    preflight.check(imagenet, ('train', 'val', 'test'))
+    shutil.rmtree(tmp_path / 'val')
+    (tmp_path / 'val').mkdir()
+    fails(imagenet, 'train has n00000000, .* and 995 more, which .*val lacks')
+    (tmp_path / 'meta').mkdir()
+    (tmp_path / 'meta' / 'val.txt').write_text('a.JPEG 0')
+    preflight.check(imagenet, ('train', 'val', 'test'))
+    shutil.rmtree(tmp_path / 'train/n00000007')
+    fails(imagenet, 'num_classes=1000 does not match the 999 class folders of .*train')
+
+
+def test_a_class_without_pictures(imagenet, tmp_path):
+    (tmp_path / 'val/n00000007/a.JPEG').unlink()
+    preflight.check(imagenet, ('train', 'val'))
+    (tmp_path / 'train/n00000007/a.JPEG').rename(tmp_path / 'train/n00000007/a.txt')
+    fails(imagenet, 'no picture .* is in n00000007 of')

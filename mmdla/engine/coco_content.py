@@ -1,0 +1,86 @@
+"""What can be wrong with a parsed COCO annotation file."""
+from collections import Counter
+from reprlib import repr as short
+from typing import Iterator, List, Optional, Tuple
+
+LIMIT = 1e9  # NaN and infinities are not below it either
+
+
+def entries(content, key: str) -> List[dict]:
+    """A list of the file without what is no entry."""
+    value = content.get(key) if isinstance(content, dict) else None
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def size_of(image: dict) -> Optional[Tuple[int, int]]:
+    """The (width, height) that is said of an image; None if they are no sizes."""
+    size = image.get('width'), image.get('height')
+    return size if all(isinstance(side, int) and side > 0 for side in size) else None
+
+
+def coco_problems(content, masks: bool = False) -> Iterator[str]:
+    """What is wrong with a detection set, each as a line.
+
+    Args:
+        content: The parsed file.
+        masks (bool): Whether every annotation must have a mask.
+    """
+    for key, names in (('images', ('id', 'file_name')), ('annotations', ('id', )),
+                       ('categories', ('id', 'name'))):
+        if not entries(content, key) and key != 'annotations':
+            yield f'it has no {key}'
+        for name in names:
+            yield from repeated(entries(content, key), key, name)
+    images = {str(image.get('id')): image for image in entries(content, 'images')}
+    for image in images.values():
+        if not isinstance(image.get('file_name'), str) or not size_of(image):
+            yield f'image {image.get("id")} lacks its file_name, width or height'
+    categories = {str(category.get('id')) for category in entries(content, 'categories')}
+    for annotation in entries(content, 'annotations'):
+        for problem in annotation_problems(annotation, images, categories, masks):
+            yield f'annotation {annotation.get("id")} {problem}'
+
+
+def repeated(listed: List[dict], key: str, name: str) -> Iterator[str]:
+    for value, count in Counter(str(entry.get(name)) for entry in listed).items():
+        if count > 1:
+            yield f'{count} of its {key} have the {name} {value}'
+
+
+def annotation_problems(annotation: dict, images: dict, categories: set, masks: bool) -> Iterator[str]:
+    image = images.get(str(annotation.get('image_id')))
+    if image is None:
+        yield f'is of image {annotation.get("image_id")}, which is not in the file'
+    if str(annotation.get('category_id')) not in categories:
+        yield f'is of category {annotation.get("category_id")}, which is not in the file'
+    problem = box_problem(annotation.get('bbox'), image and size_of(image))
+    if problem:
+        yield f'has a bbox that {problem}'
+    if masks and not is_mask(annotation.get('segmentation')):
+        yield 'has no segmentation in polygons or run lengths'
+
+
+def numbers(values) -> bool:
+    """Whether this is a list of finite numbers."""
+    return isinstance(values, list) and all(
+        isinstance(value, (int, float)) and abs(value) < LIMIT for value in values)
+
+
+def box_problem(box, size: Optional[Tuple[int, int]]) -> Optional[str]:
+    """What is wrong with an annotation's (x, y, width, height) on an image of a size."""
+    if not numbers(box) or len(box) != 4:
+        return f'is not four finite numbers ({short(box)})'
+    x, y, width, height = box
+    if width <= 0 or height <= 0:
+        return f'has no area ({short(box)})'
+    if size and (x >= size[0] or y >= size[1] or x + width <= 0 or y + height <= 0):
+        return f'lies outside its image ({short(box)})'
+    return None
+
+
+def is_mask(segmentation) -> bool:
+    """Whether this is a mask: polygons of (x, y) pairs, or run lengths."""
+    if isinstance(segmentation, dict):
+        return {'counts', 'size'} <= segmentation.keys()
+    return isinstance(segmentation, list) and segmentation != [] and all(
+        numbers(polygon) and len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in segmentation)
