@@ -46,7 +46,7 @@ def build_trained(config: dict, filename: str) -> nn.Module:
         if not is_layer(kind):
             raise UserError(
                 f'checkpoint {filename} is of a backbone with {kind!r}, which is no registered layer: '
-                'import the module that registers it (--imports of tools/convert/extract_backbone.py, '
+                'import the modules that register it (--imports of tools/convert/extract_backbone.py, '
                 'custom_imports in a config), or do not trust this file.')
     try:
         return MODELS.build({**present_config(config), 'init_cfg': None})

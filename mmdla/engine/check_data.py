@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader
 
-from mmdla.engine.coco_content import coco_problems, entries, size_of
+from mmdla.engine.coco_content import coco_problems, entries, size_of, unused_boxes
 from mmdla.engine.data_config import (
     annotation_file,
     datasets_of,
@@ -40,6 +40,7 @@ class Found(NamedTuple):
     pictures: Dict[str, Optional[Tuple[int, int]]]
     annotations: int = 0
     problems: List[str] = []
+    unused: List[str] = []
 
 
 def check_data(cfg: Config, splits: Sequence[str]) -> None:
@@ -61,6 +62,10 @@ def check_data(cfg: Config, splits: Sequence[str]) -> None:
     annotations = sum(one.annotations for one in found)
     problems = [problem for one in found for problem in one.problems]
     problems += picture_problems(pictures, console)
+    unused = [box for one in found for box in one.unused]
+    if unused:
+        console.print(f'note: {len(unused)} boxes are left out in training, the first in {unused[0]}',
+                      markup=False)
     for problem in problems[:MOST]:
         console.print(problem, markup=False)
     if len(problems) > MOST:
@@ -103,7 +108,8 @@ def look_into_coco(dataset: dict) -> Found:
     images = entries(content, 'images') if folder is not None else []
     pictures = {os.path.join(folder, image['file_name']): size_of(image) for image in images
                 if isinstance(image.get('file_name'), str)}
-    return Found(pictures, len(entries(content, 'annotations')), problems)
+    unused = [f'{ann_file}: {box}' for box in unused_boxes(content)]
+    return Found(pictures, len(entries(content, 'annotations')), problems, unused)
 
 
 def picture_problems(pictures: dict, console: Console) -> List[str]:

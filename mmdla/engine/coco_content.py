@@ -53,9 +53,8 @@ def annotation_problems(annotation: dict, images: dict, categories: set, masks: 
         yield f'is of image {annotation.get("image_id")}, which is not in the file'
     if str(annotation.get('category_id')) not in categories:
         yield f'is of category {annotation.get("category_id")}, which is not in the file'
-    problem = box_problem(annotation.get('bbox'), image and size_of(image))
-    if problem:
-        yield f'has a bbox that {problem}'
+    if not is_box(annotation.get('bbox')):
+        yield f'has a bbox that is not four finite numbers ({short(annotation.get("bbox"))})'
     if masks and not is_mask(annotation.get('segmentation')):
         yield 'has no segmentation in polygons or run lengths'
 
@@ -66,16 +65,26 @@ def numbers(values) -> bool:
         isinstance(value, (int, float)) and abs(value) < LIMIT for value in values)
 
 
-def box_problem(box, size: Optional[Tuple[int, int]]) -> Optional[str]:
-    """What is wrong with an annotation's (x, y, width, height) on an image of a size."""
-    if not numbers(box) or len(box) != 4:
-        return f'is not four finite numbers ({short(box)})'
-    x, y, width, height = box
-    if width <= 0 or height <= 0:
-        return f'has no area ({short(box)})'
-    if size and (x >= size[0] or y >= size[1] or x + width <= 0 or y + height <= 0):
-        return f'lies outside its image ({short(box)})'
-    return None
+def is_box(box) -> bool:
+    """Whether this is (x, y, width, height)."""
+    return numbers(box) and len(box) == 4
+
+
+def unused_boxes(content) -> List[str]:
+    """Boxes without area or outside their image, each as a line: mmdet trains without them."""
+    sizes = {str(image.get('id')): size_of(image) for image in entries(content, 'images')}
+    found = []
+    for annotation in entries(content, 'annotations'):
+        box, size = annotation.get('bbox'), sizes.get(str(annotation.get('image_id')))
+        if not is_box(box):
+            continue
+        x, y, width, height = box
+        if width <= 0 or height <= 0:
+            found.append(f'annotation {annotation.get("id")} has a bbox without area ({short(box)})')
+        elif size and (x >= size[0] or y >= size[1] or x + width <= 0 or y + height <= 0):
+            found.append(f'annotation {annotation.get("id")} has a bbox outside its image '
+                         f'({short(box)})')
+    return found
 
 
 def is_mask(segmentation) -> bool:

@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from mmdla.engine import check_data as module
 from mmdla.engine.check_data import check_data, picture_problem
-from mmdla.engine.coco_content import coco_problems
+from mmdla.engine.coco_content import coco_problems, unused_boxes
 from mmdla.errors import UserError
 from mmdla.hosts.compat import import_datasets
 
@@ -37,13 +37,20 @@ def test_a_sound_set():
     (dict(bbox=[1, 2, 3, '4']), 'is not four finite numbers'),
     (dict(bbox=[1, 2, 3, float('nan')]), 'is not four finite numbers'),
     (dict(bbox=[1, 2, 3, float('inf')]), 'is not four finite numbers'),
-    (dict(bbox=[1, 2, 0, 4]), 'has no area'), (dict(bbox=[50, 2, 3, 4]), 'lies outside its image'),
     (dict(image_id=7), 'is of image 7'), (dict(category_id=[7]), 'is of category [7]'),
     (dict(segmentation=None), 'no segmentation'), (dict(segmentation=[]), 'no segmentation'),
     (dict(segmentation=[[1, 2, 3, 4, 5, 6, 7]]), 'no segmentation')])
 def test_bad_annotations(changes, words):
     problem, = coco_problems(content(**changes), masks=True)
     assert problem.startswith('annotation 1 ') and words in problem
+
+
+@pytest.mark.parametrize('box, words', [
+    ([1, 2, 0, 4], 'without area'), ([50, 2, 3, 4], 'outside its image'), ([1, 2, 3, 4], None),
+    ([1, 2, 3], None)])
+def test_boxes_that_are_left_out(box, words):
+    found = unused_boxes(content(bbox=box))
+    assert found == [] if words is None else words in found[0]
 
 
 def test_bad_lists():
@@ -101,13 +108,16 @@ def test_all_faults_are_listed(cfg, tmp_path, capsys, monkeypatch, many):
     path = tmp_path / 'set/annotations/instances_train2017.json'
     content = json.loads(path.read_text())
     content['annotations'][4]['bbox'][2] = 0
+    content['annotations'][5]['bbox'][2] = None
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match='found 3 faults in the data') as error:
         check_data(cfg, ('train', 'val'))
     assert '\n' not in str(error.value)
     out = capsys.readouterr().out
     for words in ('000000000002.png: it is no whole picture', '000000000003.png: No such file',
-                  'train2017.json: annotation 5 has a bbox that has no area'):
+                  'train2017.json: annotation 6 has a bbox that is not four finite numbers',
+                  'note: 1 boxes are left out in training, the first in ',
+                  'train2017.json: annotation 5 has a bbox without area'):
         assert words in out
 
 

@@ -222,9 +222,10 @@ def test_two_processes_train_as_one_of_the_same_total_batch(classifier, tmp_path
 
 def test_learning_rate_note_and_scaling(call, classifier, tmp_path):
     logging.disable(logging.NOTSET)
-    args = ('train.py', classifier, '--work-dir', tmp_path, '--cfg-options',
-            'train_dataloader.batch_size=2', 'train_cfg.max_epochs=1')
-    assert 'meant for a total batch of 4, this run has 2' in call(*args).stdout
-    scaled = call(*args, '--auto-scale-lr')
+    args = ('train.py', classifier, '--cfg-options', 'train_dataloader.batch_size=2',
+            'train_cfg.max_epochs=1', '--work-dir')
+    said = call(*args, tmp_path / 'one').stdout
+    assert 'meant for a total batch of 4, this run has 2' in said
+    scaled = call(*args, tmp_path / 'two', '--auto-scale-lr')
     assert 'note: the learning rate' not in scaled.stdout
     assert 'LR is set based on batch size of 4' in scaled.stdout + scaled.stderr

@@ -4,12 +4,11 @@ Reads MRLA and DLA ResNets, light and base, DIANet and the plain ResNet, in thei
 and mmdetection forms, and the DeiTs with MRLA: bare or under ``state_dict`` or ``model``, with or
 without ``module.``. A classifier becomes mmpretrain's ImageClassifier, a detector keeps its neck
 and heads, and with --backbone-only the backbone stands alone, ready to start a detector from.
-Prints the backbone's config.
+Prints the backbone's config. An OUT that ends in .safetensors is written in that format.
 
     python tools/convert/released_to_mmdla.py dla_l_r50.pth.tar checkpoints/dla_l50_split-r16_in1k.pth
 """
 import argparse
-import io
 import os
 import re
 from collections import OrderedDict
@@ -19,9 +18,9 @@ import mmdla.models as models
 from mmdla.engine import cli
 from mmdla.errors import UserError
 from mmdla.files import check_output, written
+from mmdla.hosts.checkpoints import as_bytes
 from mmdla.pretrained import mismatches, read_state_dict
 
-import torch
 from mmpretrain.models import VisionTransformer
 
 PROJECTION = dict(q='query', k='key', v='value')
@@ -211,12 +210,9 @@ def main() -> None:
     if output.exists() and os.path.exists(args.input) and output.samefile(args.input):
         raise UserError(f'{output} is the released checkpoint itself: name another file to write.')
     state_dict, config = convert(read_state_dict(args.input), args.backbone_only)
-    content = io.BytesIO()  # torch.save names a file of its own inside the file
-    torch.save(
-        dict(meta=dict(converted_from=Path(args.input).name, backbone=config), state_dict=state_dict),
-        content)
+    meta = dict(converted_from=Path(args.input).name, backbone=config)
     with written(output) as partial:
-        partial.write_bytes(content.getvalue())
+        partial.write_bytes(as_bytes(dict(meta=meta, state_dict=state_dict), output.suffix))
     print(f'converted {len(state_dict)} tensors to {args.output}')
     print('backbone=dict(' + ', '.join(f'{k}={v!r}' for k, v in config.items()) + ')')
 
