@@ -1,4 +1,5 @@
 import errno
+import logging
 import os
 import re
 import sys
@@ -28,6 +29,11 @@ def choose(name: str, value, options: dict):
     return options[value]
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether an exception says that a disk is full, or a limit of the system reached."""
+    return isinstance(error, OSError) and error.errno in FULL
+
+
 def reason(error: BaseException) -> str:
     """An exception as one line: its type and the first line of its message."""
     lines = str(error).strip().splitlines()
@@ -38,7 +44,7 @@ def sentence(error: Exception) -> Optional[str]:
     """What a person is to read of an exception; None for one that is no user's mistake."""
     if isinstance(error, UserError):  # a data loader's worker puts its traceback in front
         return re.split(r'^mmdla\.errors\.\w+: ', str(error), flags=re.MULTILINE)[-1].strip()
-    if isinstance(error, OSError) and error.errno in FULL:
+    if is_full(error):
         return (f'{error.filename or "a file"} cannot be written ({error.strerror}): free disk space, '
                 'or write to another disk.')
     return None
@@ -50,12 +56,14 @@ def run(main: Callable[[], None]) -> None:
     With MMDLA_TRACEBACK=1 in the environment its traceback is shown.
     """
     os.environ.setdefault('LOCAL_RANK', '0')
+    debugging = os.environ.get('MMDLA_TRACEBACK', '0') == '1'
+    logging.raiseExceptions = debugging  # a log that cannot be written is not worth a traceback a line
     warnings.filterwarnings('ignore', message='faster_coco_eval')
     try:
         main()
     except Exception as error:
         text = sentence(error)
-        if text is None or os.environ.get('MMDLA_TRACEBACK', '0') == '1':
+        if text is None or debugging:
             raise
         if os.environ['LOCAL_RANK'] != '0' and not isinstance(error, RunError):
             time.sleep(PATIENCE)  # the launcher ends this process once the first one has said it

@@ -162,6 +162,19 @@ def write_figure(path: Name, figure) -> None:
         figure.savefig(partial, dpi=110, format=Path(path).suffix[1:].lower())
 
 
+def check_new(path: Name) -> Path:
+    """Check that a folder can be made, and that nothing has its name.
+
+    Raises:
+        UserError: If not.
+    """
+    path = Path(path)
+    if os.path.lexists(path):
+        raise UserError(f'{path} exists already: remove it or name another folder.')
+    check_place(path.parent, path)
+    return path
+
+
 @contextmanager
 def new_folder(path: Name) -> Iterator[Path]:
     """A folder to write to, which becomes ``path`` at the end: there is all of it or nothing.
@@ -169,9 +182,7 @@ def new_folder(path: Name) -> Iterator[Path]:
     Raises:
         UserError: If ``path`` exists or cannot be made.
     """
-    path = Path(path)
-    if os.path.lexists(path):
-        raise UserError(f'{path} exists already: remove it or name another folder.')
+    path = check_new(path)
     parent = check_folder(path.absolute().parent)
     partial = Path(tempfile.mkdtemp(prefix=f'{path.name}.', suffix='.partial', dir=parent))
     try:

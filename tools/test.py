@@ -10,6 +10,7 @@ import os
 from contextlib import nullcontext
 
 from mmdla.engine import cli, preflight
+from mmdla.engine.draw_hook import DrawHook
 from mmdla.engine.fuse import FuseHook
 from mmdla.engine.progress import progress
 from mmdla.engine.runner import Runner
@@ -39,16 +40,12 @@ def parse_args():
     return args
 
 
-def draw_to(cfg, folder: str) -> None:
-    """Switch on the host's drawing hook."""
-    folder = os.path.abspath(folder)
-    hook = (cfg.get('default_hooks') or {}).get('visualization')
+def drawing(cfg, folder: str) -> DrawHook:
+    """The hook that draws to a folder, in place of the config's own."""
+    hook = (cfg.get('default_hooks') or {}).pop('visualization', None)
     if not hook:
         raise UserError('--show-dir needs default_hooks.visualization in the config.')
-    if hook.type.endswith('DetVisualizationHook'):
-        hook.update(draw=True, test_out_dir=folder)
-    else:
-        hook.update(enable=True, out_dir=folder, interval=1)
+    return DrawHook(hook, folder)
 
 
 def write_results_to(cfg, work_dir: str) -> None:
@@ -88,8 +85,7 @@ def summary(metrics: dict) -> str:
 def main():
     args = parse_args()
     cfg = cli.load_config(args)
-    if args.show_dir:
-        draw_to(cfg, args.show_dir)
+    hooks = [drawing(cfg, args.show_dir)] if args.show_dir else []
     write_results_to(cfg, cfg.work_dir)
     preflight.check(cfg, ('test', ), args.check_data)
     checkpoint = read_checkpoint(args.checkpoint)
@@ -100,8 +96,8 @@ def main():
     check_fit(model, args.checkpoint, checkpoint)
     if args.out:
         runner.test_evaluator.metrics.append(dump_metric(cfg)(out_file_path=args.out))
-    if args.fuse:
-        runner.register_hook(FuseHook())
+    for hook in [*hooks, *([FuseHook()] if args.fuse else [])]:
+        runner.register_hook(hook)
     with progress(runner) if args.progress else nullcontext():
         metrics = runner.test()
     if is_main_process():

@@ -7,7 +7,7 @@ from typing import Optional
 from mmengine.config import Config, DictAction
 
 from mmdla.engine.config_keys import check_names, check_options
-from mmdla.errors import UserError, reason, run  # noqa: F401 (tools call cli.run)
+from mmdla.errors import UserError, is_full, reason, run  # noqa: F401 (tools call cli.run)
 from mmdla.files import check_place
 from mmdla.hosts.compat import import_datasets
 
@@ -51,6 +51,8 @@ def read_config(filename: str, options: Optional[dict] = None) -> Config:
     except UserError:
         raise
     except Exception as error:
+        if is_full(error):
+            raise
         raise UserError(f'config {filename} cannot be read with these options ({reason(error)}): '
                         'correct it.') from error
     check_names(cfg, filename)

@@ -62,14 +62,14 @@ def check_resumable(checkpoint, filename: str) -> None:
         UserError: If it is no checkpoint of a training run of this version.
     """
     state_dict_of(checkpoint, filename)
+    if present_names(checkpoint.get('state_dict', ())):
+        raise UserError(f'{filename} is of mmdla 0.1, whose optimizer state has another order, and '
+                        'cannot be resumed: start from its weights, --cfg-options '
+                        f'load_from={filename}.')
     meta = checkpoint.get('meta')
     if not (isinstance(meta, dict) and {'epoch', 'iter'} <= set(meta) and 'message_hub' in checkpoint):
         raise UserError(f'checkpoint {filename} holds weights but no state of a run, and cannot be '
                         f'resumed: start from them with --cfg-options load_from={filename}.')
-    if present_names(checkpoint['state_dict']):
-        raise UserError(f'{filename} is of mmdla 0.1, whose optimizer state has another order, and '
-                        'cannot be resumed: start from its weights, --cfg-options '
-                        f'load_from={filename}.')
 
 
 def is_finished(cfg: Config, checkpoint: dict) -> bool:

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmdla.engine.data_errors import named
-from mmdla.errors import UserError, reason
+from mmdla.errors import UserError, is_full, reason
 from mmdla.registry import MODELS
 
 FOR_THE_LOG_FILE = (
@@ -39,6 +39,8 @@ def explained(part: str, method: Callable) -> Callable:
         except UserError:
             raise
         except Exception as error:
+            if is_full(error):
+                raise
             raise UserError(f'{part} of the config cannot be built ({what(error)}): correct it '
                             '(MMDLA_TRACEBACK=1 in the environment shows where).') from error
 

@@ -179,7 +179,7 @@ def test_pack_cifar100(call, strips, tmp_path):
 
 
 @pytest.mark.parametrize('break_it, words', [
-    (lambda s: (s / 'class_names.json').unlink(), 'class_names.json does not exist'),
+    (lambda s: (s / 'class_names.json').unlink(), 'class_names.json cannot be read'),
     (lambda s: (s / 'test' / 'class_7.webp').unlink(), 'no strip of the class class_7'),
     (lambda s: (s / 'train' / 'class_1.webp').write_bytes(b'x'), 'cannot be read as a picture'),
     (lambda s: Image.new('RGB', (30, 32)).save(s / 'train' / 'class_1.webp'), '30 x 32 pixels'),

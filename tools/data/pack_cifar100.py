@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmdla.engine import cli
 from mmdla.errors import UserError, reason
-from mmdla.files import new_folder
+from mmdla.files import check_new, new_folder
 
 import numpy as np
 from PIL import Image
@@ -70,13 +70,13 @@ def pack(source: Path, destination: Path) -> Path:
     Raises:
         UserError: If the source is incomplete or the destination is there already.
     """
-    target = destination / 'cifar-100-python'
+    target = check_new(destination / 'cifar-100-python')
     names = read_names(source / 'class_names.json')
+    contents = dict(meta=dict(fine_label_names=names))
+    for seed, split in enumerate(('train', 'test')):
+        contents[split] = pack_split(source / split, names, seed)
+        print(f'{split}: {len(contents[split]["data"])} images')
     with new_folder(target) as folder:
-        contents = dict(meta=dict(fine_label_names=names))
-        for seed, split in enumerate(('train', 'test')):
-            contents[split] = pack_split(source / split, names, seed)
-            print(f'{split}: {len(contents[split]["data"])} images')
         for name, content in contents.items():
             (folder / name).write_bytes(pickle.dumps(content, protocol=4))
     return target
