@@ -10,6 +10,7 @@ import os
 from contextlib import nullcontext
 
 from mmdla.engine import cli, preflight
+from mmdla.engine.data_config import type_name
 from mmdla.engine.draw_hook import DrawHook
 from mmdla.engine.fuse import FuseHook
 from mmdla.engine.progress import progress
@@ -54,7 +55,7 @@ def write_results_to(cfg, work_dir: str) -> None:
     if not evaluators or not cfg.get('test_dataloader'):
         raise UserError('the config has no test_dataloader and test_evaluator: set them.')
     for evaluator in [evaluators] if isinstance(evaluators, dict) else evaluators:
-        if evaluator.type.endswith('CocoMetric') and not evaluator.get('outfile_prefix'):
+        if type_name(evaluator).endswith('CocoMetric') and not evaluator.get('outfile_prefix'):
             evaluator.outfile_prefix = os.path.join(work_dir, 'results')
 
 

@@ -45,7 +45,7 @@ def has_picture(lazy, folder: str) -> bool:
 def recorded_names(dataset: dict, cfg: Config) -> Optional[List[str]]:
     """The names that training on a data set records for its labels; None if it has no folders."""
     lazy = lazy_dataset(dataset, cfg)
-    return lazy and list(lazy.CLASSES or folders_of(lazy))
+    return None if lazy is None else list(lazy.CLASSES or folders_of(lazy))
 
 
 def check_class_folders(cfg: Config, splits) -> None:

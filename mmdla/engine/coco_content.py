@@ -15,7 +15,8 @@ def entries(content, key: str) -> List[dict]:
 def size_of(image: dict) -> Optional[Tuple[int, int]]:
     """The (width, height) that is said of an image; None if they are no sizes."""
     size = image.get('width'), image.get('height')
-    return size if all(isinstance(side, int) and side > 0 for side in size) else None
+    whole = all(isinstance(side, (int, float)) and side > 0 and side % 1 == 0 for side in size)
+    return (int(size[0]), int(size[1])) if whole else None
 
 
 def coco_problems(content, masks: bool = False) -> Iterator[str]:
@@ -88,8 +89,11 @@ def unused_boxes(content) -> List[str]:
 
 
 def is_mask(segmentation) -> bool:
-    """Whether this is a mask: polygons of (x, y) pairs, or run lengths."""
+    """Whether this is a mask: run lengths, or polygons of (x, y) pairs.
+
+    mmdet leaves out polygons that are no such pairs; one has to be left.
+    """
     if isinstance(segmentation, dict):
         return {'counts', 'size'} <= segmentation.keys()
-    return isinstance(segmentation, list) and segmentation != [] and all(
-        numbers(polygon) and len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in segmentation)
+    return isinstance(segmentation, list) and all(map(numbers, segmentation)) and any(
+        len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in segmentation)

@@ -58,11 +58,17 @@ def image_folder(dataset: dict) -> Optional[str]:
     return folder if isinstance(prefix, str) and local else None
 
 
+def type_name(config: dict) -> str:
+    """Name of a config's ``type``, which may be a class too."""
+    kind = config.get('type')
+    return getattr(kind, '__name__', str(kind))
+
+
 def source(dataset: dict) -> str:
     """What a person knows a data set by: its annotation file or its folder."""
     folder = next((p for p in prefixes(dataset).values() if isinstance(p, str)), '')
     root = dataset.get('data_root') or ''
-    return annotation_file(dataset) or os.path.join(root, folder) or str(dataset.get('type'))
+    return annotation_file(dataset) or os.path.join(root, folder) or type_name(dataset)
 
 
 def host_class(dataset: dict, cfg: Config) -> Optional[type]:
@@ -73,31 +79,44 @@ def host_class(dataset: dict, cfg: Config) -> Optional[type]:
 
 
 def is_detection(kind: Optional[type]) -> bool:
-    """Whether a class reads plain COCO instances: panoptic and other kinds count differently."""
+    """Whether a class's labels are its classes in order: panoptic and other kinds count differently."""
     from mmdet.datasets import CocoDataset, CocoPanopticDataset
     return (inspect.isclass(kind) and issubclass(kind, CocoDataset)
             and not issubclass(kind, CocoPanopticDataset))
 
 
 def is_coco(dataset: dict, cfg: Config) -> bool:
-    """Whether a data set is a detector's with an annotation file on this machine."""
-    return annotation_file(dataset).endswith('.json') and is_detection(host_class(dataset, cfg))
+    """Whether a data set is a detector's with an annotation file on this machine, read as COCO's own.
+
+    LVIS, for example, is not: its images have other fields.
+    """
+    from mmdet.datasets import CocoDataset
+    kind = host_class(dataset, cfg)
+    return annotation_file(dataset).endswith('.json') and is_detection(kind) and all(
+        getattr(kind, method) is getattr(CocoDataset, method)
+        for method in ('load_data_list', 'parse_data_info'))
 
 
-def class_names(dataset: dict, kind: type) -> List[str]:
-    """The classes of a detector's data set, in the order of their labels."""
-    classes = (dataset.get('metainfo') or {}).get('classes', kind.METAINFO.get('classes', ()))
+def class_names(dataset: dict, cfg: Config) -> Optional[List[str]]:
+    """The classes of a detector's data set, in the order of their labels.
+
+    None for another kind of data set, and where they are not known before it is loaded.
+    """
+    kind = host_class(dataset, cfg)
+    if not is_detection(kind):
+        return None
+    classes = (dataset.get('metainfo') or {}).get('classes', kind.METAINFO.get('classes'))
     if isinstance(classes, str):
         if not os.path.isfile(classes):
             raise UserError(f'metainfo.classes={classes!r} is neither a tuple nor a file: a tuple of '
                             f'one class needs its comma, ({classes!r}, ).')
         with open(classes) as file:
             classes = [line.strip() for line in file if line.strip()]
-    return list(classes)
+    return None if classes is None else list(classes)
 
 
 def loads_masks(dataset: dict) -> bool:
-    return any(isinstance(step, dict) and str(step.get('type')).endswith('LoadAnnotations')
+    return any(isinstance(step, dict) and type_name(step).endswith('LoadAnnotations')
                and step.get('with_mask') for step in dataset.get('pipeline') or [])
 
 

@@ -46,7 +46,8 @@ def explained(dataset: dict) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (TypeError, ValueError, KeyError, AssertionError, RuntimeError, OSError) as error:
+    except (TypeError, ValueError, KeyError, AssertionError, RuntimeError, OSError,
+            ImportError) as error:
         raise UserError(f'the data set of {source(dataset)} cannot be loaded, {words(error)}: mend it '
                         f'({LISTS}), or name another one.') from error
 

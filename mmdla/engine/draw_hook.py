@@ -7,6 +7,8 @@ from typing import Sequence
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from mmdla.engine.data_config import type_name
+
 
 class DrawHook(Hook):
     """Has the host's hook draw every image of a test.
@@ -20,7 +22,7 @@ class DrawHook(Hook):
     """
 
     def __init__(self, hook: dict, folder: str) -> None:
-        self.detection = hook['type'].endswith('DetVisualizationHook')
+        self.detection = type_name(hook).endswith('DetVisualizationHook')
         self.config = {**hook, **(dict(draw=True) if self.detection else dict(enable=True, interval=1))}
         self.folder, self.drawn = Path(folder).absolute(), 0
 

@@ -1,6 +1,5 @@
 """Checks of a config against the files it names, before any work starts."""
 import inspect
-import json
 import os
 from typing import List, Optional, Sequence
 
@@ -10,7 +9,7 @@ from mmengine.registry import MODELS
 from mmdla.datasets import CIFAR
 from mmdla.engine import cli
 from mmdla.engine.check_data import check_data
-from mmdla.engine.class_folders import check_class_folders, recorded_names
+from mmdla.engine.class_folders import check_class_folders, lazy_dataset, recorded_names
 from mmdla.engine.coco_file import (
     check_finite,
     check_masks,
@@ -18,7 +17,6 @@ from mmdla.engine.coco_file import (
     first_image,
     has_annotations,
     image_names,
-    mmap_file,
     unique_columns,
 )
 from mmdla.engine.data_config import (
@@ -33,6 +31,7 @@ from mmdla.engine.data_config import (
     loads_masks,
     num_classes,
     prefixes,
+    type_name,
 )
 from mmdla.errors import UserError
 from mmdla.pretrained import missing_start, shorten
@@ -58,10 +57,10 @@ def check(cfg: Config, splits: Sequence[str], whole_data: bool = False) -> None:
         outer = cfg[f'{split}_dataloader']['dataset']
         if dataset is not outer and host_class(dataset, cfg) is CIFAR:
             raise UserError(f'{name}: CIFAR serves whole batches and cannot stand in a '
-                            f'{outer["type"]}: use it directly.')
+                            f'{type_name(outer)}: use it directly.')
         check_dataset(name, dataset, cfg)
         for evaluator in evaluators_of(cfg, split):
-            check_evaluator(f'{split}_evaluator', evaluator, dataset)
+            check_evaluator(f'{split}_evaluator', evaluator, dataset, cfg)
     check_class_folders(cfg, splits)
     check_same_classes(cfg, splits)
     if whole_data and cli.rank(cfg.get('launcher', 'none')) == 0:
@@ -97,10 +96,11 @@ def check_dataset(name: str, dataset: dict, cfg: Config) -> None:
     for prefix in prefixes(dataset).values():
         if is_local_path(prefix):
             check_exists(f'{name}.data_prefix', os.path.join(root, prefix), os.path.isdir)
-    if not is_coco(dataset, cfg):
+    classes = class_names(dataset, cfg)
+    if classes is None:
         return
-    classes = class_names(dataset, kind)
-    check_classes(name, classes, ann_file)
+    if is_coco(dataset, cfg):
+        check_classes(name, classes, ann_file)
     for key, count in num_classes(cfg.model):
         if count != len(classes):
             raise UserError(
@@ -117,16 +117,15 @@ def check_cifar(name: str, dataset: dict, cfg: Config) -> None:
                         f'{name}: set model.head.num_classes={count}.')
 
 
-def check_evaluator(name: str, evaluator: dict, dataset: dict) -> None:
+def check_evaluator(name: str, evaluator: dict, dataset: dict, cfg: Config) -> None:
     """The evaluator's annotations must be of the images that it will get."""
     given, own = evaluator.get('ann_file') or '', annotation_file(dataset)
     check_exists(f'{name}.ann_file', given, os.path.isfile)
-    if all(path.endswith('.json') and os.path.isfile(path) for path in (given, own)):
+    if is_coco(dataset, cfg) and given.endswith('.json') and os.path.isfile(given):
         image = first_image(own)
-        with mmap_file(given) as content:
-            if content.find(json.dumps(image).encode()) < 0:
-                raise UserError(f'{name}.ann_file: {given} is of other images than the data set\'s '
-                                f'{own} (it lacks {image}): set it to the same file.')
+        if image not in image_names(given):
+            raise UserError(f'{name}.ann_file: {given} is of other images than the data set\'s '
+                            f'{own} (it lacks {image}): set it to the same file.')
 
 
 def check_classes(name: str, classes: Sequence[str], ann_file: str) -> None:
@@ -140,32 +139,45 @@ def check_classes(name: str, classes: Sequence[str], ann_file: str) -> None:
 
 
 def check_same_classes(cfg: Config, splits: Sequence[str]) -> None:
-    """Detectors' data sets must have the same classes in the same order."""
+    """Detectors' data sets must have the same classes in the same order, unless they are prompts."""
+    if cfg.model.get('language_model'):
+        return
     first = None
     for name, dataset in datasets_of(cfg, splits):
-        if is_coco(dataset, cfg):
-            classes = class_names(dataset, host_class(dataset, cfg))
-            first = first or (name, classes)
-            if classes != first[1]:
-                raise UserError(
-                    f'{name}.metainfo.classes ({shorten(classes)}) are not those of {first[0]} '
-                    f'({shorten(first[1])}), or in another order: set both to the same.')
+        classes = class_names(dataset, cfg)
+        if classes is None:
+            continue
+        first = first or (name, classes)
+        if classes != first[1]:
+            raise UserError(
+                f'{name}.metainfo.classes ({shorten(classes)}) are not those of {first[0]} '
+                f'({shorten(first[1])}), or in another order: set both to the same.')
 
 
 def check_coco(name: str, dataset: dict, cfg: Config) -> None:
     """What is in an annotation file, as far as it can be seen in a second or two."""
-    ann_file, split = annotation_file(dataset), name.split('_')[0]
+    ann_file = annotation_file(dataset)
     if has_annotations(ann_file):
         check_finite(ann_file)
         if loads_masks(dataset):
             check_masks(ann_file)
-    elif not (split == 'test' and all(e.get('format_only') for e in evaluators_of(cfg, split))):
+    elif needs_annotations(name, dataset, cfg):
         raise UserError(f'{name}: {ann_file} has no annotations, so that there is nothing to learn or '
                         'to compare with: write it again or name another one.')
     unique_columns(ann_file, 'categories', 'id', 'name')
     images, folder = image_names(ann_file), image_folder(dataset)
     if folder is not None:
         check_images(name, [os.path.join(folder, image) for image in images], ann_file)
+
+
+def needs_annotations(name: str, dataset: dict, cfg: Config) -> bool:
+    """Whether a run is for nothing where the data set's own file has no annotations."""
+    split = name.split('_')[0]
+    if split == 'train':
+        return bool((dataset.get('filter_cfg') or {}).get('filter_empty_gt'))
+    compared = [evaluator.get('ann_file') or annotation_file(dataset)
+                for evaluator in evaluators_of(cfg, split) if not evaluator.get('format_only')]
+    return any(is_local_path(file) and not has_annotations(file) for file in compared)
 
 
 def check_images(name: str, images: List[str], ann_file: str) -> None:
@@ -187,9 +199,8 @@ def files_in(folder: str) -> set:
 
 def known_classes(dataset: dict, cfg: Config) -> Optional[List[str]]:
     """The names of a data set's labels, where they are known before it is loaded."""
-    if is_coco(dataset, cfg):
-        return class_names(dataset, host_class(dataset, cfg))
-    return recorded_names(dataset, cfg)
+    classes = class_names(dataset, cfg)
+    return recorded_names(dataset, cfg) if classes is None else classes
 
 
 def recorded_classes(checkpoint) -> Optional[List[str]]:
@@ -224,7 +235,20 @@ def check_recorded_classes(cfg: Config, checkpoint, filename: str) -> None:
             raise UserError(
                 f'{name} has {len(classes)} classes ({shorten(classes)}) and {filename} was trained on '
                 f'{len(recorded)} ({shorten(recorded)}), {where}: test it on a set of the same classes, '
-                f'or set {name}.metainfo.classes to the same names if only those differ.')
+                f'or if only the names differ, {way_to_rename(name, dataset, recorded, cfg)}.')
+
+
+def way_to_rename(name: str, dataset: dict, recorded: List[str], cfg: Config) -> str:
+    """What gives a data set the classes that a checkpoint was trained on."""
+    lazy = lazy_dataset(dataset, cfg)
+    if lazy is not None and not lazy.CLASSES:
+        return 'rename its folders'
+    setting = f'set {name}.metainfo.classes to the same'
+    if is_coco(dataset, cfg):
+        present = lower(coco_categories(annotation_file(dataset)))
+        if [c for c in present if c in lower(recorded)] != lower(recorded):
+            return f'rename the categories in {annotation_file(dataset)} and {setting}'
+    return setting
 
 
 def lower(names: Sequence[str]) -> List[str]:

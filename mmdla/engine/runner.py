@@ -15,6 +15,7 @@ from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmdla.engine.data_config import type_name
 from mmdla.engine.data_errors import named
 from mmdla.errors import UserError, is_full, reason
 from mmdla.registry import MODELS
@@ -87,7 +88,7 @@ class Runner(MMEngineRunner):
     def register_default_hooks(self, hooks: Optional[dict] = None) -> None:
         hooks = dict(hooks or {})
         saving = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
-        if saving is not None and saving.get('type') == 'CheckpointHook':
+        if saving is not None and type_name(saving) == 'CheckpointHook':
             hooks['checkpoint'] = {**saving, 'type': 'mmdla.CheckpointHook'}
         if hooks.setdefault('finite_loss', dict(type='mmdla.FiniteLossHook')) is None:
             del hooks['finite_loss']

@@ -28,7 +28,9 @@ def encoded(suffix, size=(40, 30)):
 
 def test_a_sound_set():
     assert list(coco_problems(content(), masks=True)) == []
-    assert list(coco_problems(content(segmentation=dict(counts='x', size=[30, 40])), True)) == []
+    for mask in (dict(counts='x', size=[30, 40]), [[1, 2], [0, 0, 4, 0, 4, 4]]):
+        assert list(coco_problems(content(segmentation=mask), True)) == []
+    assert list(coco_problems({**content(), 'images': [{**IMAGE, 'width': 40., 'height': 30.}]})) == []
 
 
 @pytest.mark.parametrize('changes, words', [
@@ -39,7 +41,8 @@ def test_a_sound_set():
     (dict(bbox=[1, 2, 3, float('inf')]), 'is not four finite numbers'),
     (dict(image_id=7), 'is of image 7'), (dict(category_id=[7]), 'is of category [7]'),
     (dict(segmentation=None), 'no segmentation'), (dict(segmentation=[]), 'no segmentation'),
-    (dict(segmentation=[[1, 2, 3, 4, 5, 6, 7]]), 'no segmentation')])
+    (dict(segmentation=[[1, 2, 3, 4, 5, 6, 7]]), 'no segmentation'),
+    (dict(segmentation=[[0, 0, 4, 0, 4, 4], None]), 'no segmentation')])
 def test_bad_annotations(changes, words):
     problem, = coco_problems(content(**changes), masks=True)
     assert problem.startswith('annotation 1 ') and words in problem
@@ -51,6 +54,12 @@ def test_bad_annotations(changes, words):
 def test_boxes_that_are_left_out(box, words):
     found = unused_boxes(content(bbox=box))
     assert found == [] if words is None else words in found[0]
+
+
+@pytest.mark.parametrize('width', [0, 40.5, float('inf'), float('nan'), '40', None])
+def test_bad_sizes(width):
+    problem, = coco_problems({**content(), 'images': [{**IMAGE, 'width': width}]})
+    assert problem == 'image 1 lacks its file_name, width or height'
 
 
 def test_bad_lists():
@@ -135,6 +144,13 @@ def test_broken_json(cfg, tmp_path):
     (tmp_path / 'set/annotations/instances_train2017.json').write_text('{"images": [')
     with pytest.raises(UserError, match=r'found 1 fault in .*it cannot be read \(JSONDecodeError'):
         check_data(cfg, ('train', ))
+
+
+def test_types_that_are_classes(cfg, capsys):
+    from mmdet.datasets import CocoDataset
+    cfg.train_dataloader.dataset.type = CocoDataset
+    check_data(cfg, ('train', 'val'))
+    assert 'data: 18 images and ' in capsys.readouterr().out
 
 
 def test_class_folders(tmp_path, monkeypatch, capsys):

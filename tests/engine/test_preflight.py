@@ -61,6 +61,9 @@ def test_classes_in_a_file(cfg, tmp_path):
     'mmdet::htc/htc_r50_fpn_1x_coco.py', 'mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py',
     'mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py',
     'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py',
+    'mmdet::soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py',
+    'mmdet::lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py',
+    'mmdet::v3det/faster_rcnn_r50_fpn_8x4_sample1e-3_mstrain_v3det_2x.py',
     'mmpretrain::resnet/resnet50_8xb32_in1k.py', 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'])
 def test_the_hosts_own_configs_pass(name, monkeypatch):
     """With their data there: file checks answer yes, the class names are COCO's."""
@@ -186,6 +189,45 @@ def test_a_test_without_annotations_only_writes_results(cfg, tmp_path):
     preflight.check(cfg, ('test', ))
 
 
+def test_an_evaluator_with_annotations_of_its_own(cfg, tmp_path):
+    own = tmp_path / 'set/annotations/instances_val2017.json'
+    cfg.test_evaluator.ann_file = str(shutil.copy(own, tmp_path / 'whole.json'))
+    edit(own, lambda c: c.pop('annotations'))
+    preflight.check(cfg, ('test', ))
+
+
+def test_training_images_without_objects(cfg, tmp_path):
+    edit(tmp_path / 'set/annotations/instances_train2017.json', lambda c: c.pop('annotations'))
+    fails(cfg, 'has no annotations')
+    cfg.train_dataloader.dataset.filter_cfg.filter_empty_gt = False
+    preflight.check(cfg, ('train', ))
+
+
+@pytest.mark.parametrize('kind', ['LVISV1Dataset', 'Objects365V1Dataset'])
+def test_files_with_other_fields_are_left_to_the_host(cfg, tmp_path, kind):
+    edit(tmp_path / 'set/annotations/instances_train2017.json', lambda c: [
+        i.update(coco_url=f'http://images.cocodataset.org/train2017/{i.pop("file_name")}')
+        for i in c['images']])
+    fails(cfg, 'is no whole COCO annotation file')
+    cfg.train_dataloader.dataset.type = kind
+    preflight.check(cfg, ('train', ))
+    cfg.model.roi_head.bbox_head.num_classes = 80
+    fails(cfg, 'model.roi_head.bbox_head.num_classes=80 does not match the 5 classes')
+
+
+def test_types_that_are_classes(cfg, tmp_path):
+    from mmdet.datasets import CocoDataset
+    from mmdet.datasets.transforms import LoadAnnotations
+    from mmdet.evaluation import CocoMetric
+    cfg.train_dataloader.dataset.type = CocoDataset
+    cfg.val_evaluator.type = CocoMetric
+    cfg.train_dataloader.dataset.pipeline[1] = dict(type=LoadAnnotations, with_mask=True)
+    preflight.check(cfg, ('train', 'val'))
+    edit(tmp_path / 'set/annotations/instances_train2017.json',
+         lambda c: [a.pop('segmentation') for a in c['annotations']])
+    fails(cfg, 'has annotations without a mask')
+
+
 def test_numbers_that_only_look_infinite(cfg, tmp_path):
     path = tmp_path / 'set/annotations/instances_train2017.json'
     edit(path, lambda c: c['categories'].append(dict(id=77, name='NaN', info=['xNaN', 'Infinity ('])))
@@ -197,6 +239,8 @@ def test_numbers_that_only_look_infinite(cfg, tmp_path):
 def test_classes_in_another_order(cfg):
     cfg.val_dataloader.dataset.metainfo.classes = ('box', 'disk', 'triangle', 'star', 'cross')
     fails(cfg, 'val_dataloader.dataset.metainfo.classes .* are not those of train_dataloader')
+    cfg.model.language_model = dict(type='BertModel')
+    preflight.check(cfg, ('train', 'val'))
 
 
 @pytest.mark.parametrize('key', ['classes', 'CLASSES'])
@@ -214,6 +258,28 @@ def test_recorded_classes(cfg, key):
             preflight.check_recorded_classes(cfg, dict(meta={key: other}), 'a.pth')
     for checkpoint in ({}, dict(meta=None), dict(meta=dict(epoch=3)), dict(meta=dict(dataset_meta={}))):
         preflight.check_recorded_classes(cfg, checkpoint, 'a.pth')
+
+
+def test_the_way_to_the_recorded_classes_ends(cfg, tmp_path):
+    def check():
+        preflight.check(cfg, ('test', ))
+        preflight.check_recorded_classes(cfg, dict(meta=dict(classes=recorded)), 'a.pth')
+
+    def refused(words):
+        with pytest.raises(UserError, match=words):
+            check()
+
+    recorded, path = [*cfg.classes], tmp_path / 'set/annotations/instances_val2017.json'
+    edit(path, lambda c: c['categories'][0].update(name='disc'))
+    refused('set test_dataloader.dataset.metainfo.classes to names from the file')
+    cfg.test_dataloader.dataset.metainfo.classes = ['disc', *recorded[1:]]
+    refused('such as disc for disk: .* rename the categories in .*val2017.json and set ')
+    edit(path, lambda c: c['categories'][0].update(name='disk'))
+    cfg.test_dataloader.dataset.metainfo.classes = recorded
+    check()
+    cfg.test_dataloader.dataset.metainfo.classes = recorded[1:]
+    cfg.model.roi_head.bbox_head.num_classes = 4
+    refused('only the names differ, set test_dataloader.dataset.metainfo.classes to the same')
 
 
 @pytest.fixture

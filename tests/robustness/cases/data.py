@@ -186,6 +186,11 @@ CASES = [
           annotations(lambda c: c.update(annotations=[]), 'val')),
     test('t_noann_val', 'val2017.json has no annotations',
          annotations(lambda c: c.update(annotations=[]), 'val')),
+    test('the name of a class in the test set is another than the checkpoint\'s',
+         'such as disc for disk: test it on a set of the same classes, or if only the names differ, '
+         'rename the categories in ',
+         annotations(lambda c: c['categories'][0].update(name='disc'), 'val'),
+         '--cfg-options test_dataloader.dataset.metainfo.classes=disc,box,triangle,star,cross'),
     train('d_unkcat_all', NOT_LOADED + 'no image is left',
           each('annotations', lambda a: a.update(category_id=77))),
     train('d_px1', NOT_LOADED + 'no image is left', picture(1, 1)),
@@ -226,6 +231,7 @@ CASES = [
          'does not match the 4 class folders', shapes(lambda root: shutil.rmtree(root / 'val/box')),
          SHAPES),
     Case('lbl_renamed', 'test.py', f'{{CLS}} {{CLS_CKPT}} {WORK}',
-         'such as aaa for box', shapes(lambda root: (root / 'val/disk').rename(root / 'val/aaa')),
+         'such as aaa for box: test it on a set of the same classes, or if only the names differ, '
+         'rename its folders', shapes(lambda root: (root / 'val/disk').rename(root / 'val/aaa')),
          SHAPES),
 ]
