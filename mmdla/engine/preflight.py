@@ -164,10 +164,21 @@ def check_coco(name: str, dataset: dict, cfg: Config) -> None:
     elif needs_annotations(name, dataset, cfg):
         raise UserError(f'{name}: {ann_file} has no annotations, so that there is nothing to learn or '
                         'to compare with: write it again or name another one.')
-    unique_columns(ann_file, 'categories', 'id', 'name')
+    check_order(name, class_names(dataset, cfg), ann_file)
     images, folder = image_names(ann_file), image_folder(dataset)
     if folder is not None:
         check_images(name, [os.path.join(folder, image) for image in images], ann_file)
+
+
+def check_order(name: str, classes: Optional[List[str]], ann_file: str) -> None:
+    """mmdet counts labels by the order of the file's categories, whatever that of the classes."""
+    _, present = unique_columns(ann_file, 'categories', 'id', 'name')
+    ordered = [c for c in present if c in (classes or ())]
+    if ordered != (classes or []):
+        raise UserError(
+            f'{ann_file} has its categories in the order {shorten(ordered)}, by which labels count, and '
+            f'{name}.metainfo.classes has {shorten(classes)}: bring the file into the order of the '
+            'other files, and metainfo.classes into that of the files.')
 
 
 def needs_annotations(name: str, dataset: dict, cfg: Config) -> bool:

@@ -239,8 +239,14 @@ def test_numbers_that_only_look_infinite(cfg, tmp_path):
 def test_classes_in_another_order(cfg):
     cfg.val_dataloader.dataset.metainfo.classes = ('box', 'disk', 'triangle', 'star', 'cross')
     fails(cfg, 'val_dataloader.dataset.metainfo.classes .* are not those of train_dataloader')
+    cfg.val_dataloader.dataset.metainfo.classes = ('box', 'star')
     cfg.model.language_model = dict(type='BertModel')
     preflight.check(cfg, ('train', 'val'))
+
+
+def test_categories_in_another_order(cfg, tmp_path):
+    edit(tmp_path / 'set/annotations/instances_val2017.json', lambda c: c['categories'].reverse())
+    fails(cfg, 'val2017.json has its categories in the order cross, star, .*classes has disk, box')
 
 
 @pytest.mark.parametrize('key', ['classes', 'CLASSES'])
