@@ -48,13 +48,18 @@ def drawing(cfg, folder: str) -> DrawHook:
     return DrawHook(hook, folder)
 
 
+def type_name(config: dict) -> str:
+    """The name of a config's type, which may be a class."""
+    return config['type'] if isinstance(config['type'], str) else config['type'].__name__
+
+
 def write_results_to(cfg, work_dir: str) -> None:
     """Have CocoMetric keep its results files."""
     evaluators = cfg.get('test_evaluator')
     if not evaluators or not cfg.get('test_dataloader'):
         raise UserError('the config has no test_dataloader and test_evaluator: set them.')
     for evaluator in [evaluators] if isinstance(evaluators, dict) else evaluators:
-        if evaluator.type.endswith('CocoMetric') and not evaluator.get('outfile_prefix'):
+        if type_name(evaluator).endswith('CocoMetric') and not evaluator.get('outfile_prefix'):
             evaluator.outfile_prefix = os.path.join(work_dir, 'results')
 
 
@@ -105,6 +110,7 @@ def main():
         write_text(path, json.dumps({k: plain(v) for k, v in metrics.items()}, indent=2))
         print(summary(metrics))
         print(f'wrote {path}' + (f' and pictures to {args.show_dir}' if args.show_dir else ''))
+    runner.leave()
 
 
 if __name__ == '__main__':

@@ -20,7 +20,7 @@ class DrawHook(Hook):
     """
 
     def __init__(self, hook: dict, folder: str) -> None:
-        self.detection = hook['type'].endswith('DetVisualizationHook')
+        self.detection = 'DetVisualizationHook' in str(hook['type'])
         self.config = {**hook, **(dict(draw=True) if self.detection else dict(enable=True, interval=1))}
         self.folder, self.drawn = Path(folder).absolute(), 0
 
