@@ -130,6 +130,14 @@ def test_a_resumed_file_removes_no_other(tmp_path, info):
     assert (tmp_path / 'config.py').exists() and names(tmp_path)[-2:] == ['epoch_4.pth', 'x.pth']
 
 
+@pytest.mark.parametrize('path, kept', [
+    ('/x/best_score_epoch_3.pth', True), ('/x/config.py', False), ('/x/best_dir/../a', False), (5, False)])
+def test_only_a_best_checkpoint_is_taken_for_one(path, kept):
+    info = dict(best_ckpt=path)
+    CheckpointHook.check_history(info)
+    assert ('best_ckpt' in info) == kept
+
+
 def test_unknown_arguments_are_refused(tmp_path):
     with pytest.raises(UserError, match='default_hooks of the config.*no argument intervall'):
         run(Runner, tmp_path, intervall=1)

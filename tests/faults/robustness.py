@@ -22,7 +22,7 @@ FAULTS = [
     Fault('config of mmcv 1 left in', READER, "checkpoint['meta'].pop('config', None)", 'pass',
           (BOMBS, 'mmcv_1')),
     Fault('web files cached by name alone', READER, "if not re.search(r'-[0-9a-f]{8}', name):",
-          'if False:', ('tests/hosts/test_checkpoints.py', 'web')),
+          'if False:', ('tests/hosts/test_checkpoints.py', 'one_name')),
     Fault('types at depth not looked at', RECORDED, 'yield from types_in(child)\n    elif isinstance',
           'pass\n    elif isinstance', (BOMBS, 'registry or bomb')),
     Fault('settings of the registry accepted', RECORDED, "or key.startswith('_')", '',
