@@ -14,7 +14,8 @@ def raising(error):
 
 
 def test_a_worker_processs_traceback_is_left_out():
-    text = ('Caught RunError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n'
+    text = ('Caught RunError in DataLoader worker process 0.\n'
+            'Original Traceback (most recent call last):\n'
             '  File "x.py", line 1\nKeyError: \'bbox\'\n\nThe above exception was the direct cause:\n\n'
             'mmdla.errors.RunError: image a.png cannot be prepared (KeyError: \'bbox\').\n')
     assert errors.sentence(RunError(text)) == "image a.png cannot be prepared (KeyError: 'bbox')."

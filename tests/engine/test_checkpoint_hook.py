@@ -131,7 +131,8 @@ def test_a_resumed_file_removes_no_other(tmp_path, info):
 
 
 @pytest.mark.parametrize('path, kept', [
-    ('/x/best_score_epoch_3.pth', True), ('/x/config.py', False), ('/x/best_dir/../a', False), (5, False)])
+    ('/x/best_score_epoch_3.pth', True), ('/x/config.py', False), ('/x/best_dir/../a', False),
+    (5, False)])
 def test_only_a_best_checkpoint_is_taken_for_one(path, kept):
     info = dict(best_ckpt=path)
     CheckpointHook.check_history(info)

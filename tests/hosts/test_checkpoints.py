@@ -52,7 +52,8 @@ def test_files_of_one_name_in_different_places(server):
         (folder / place).mkdir()
         torch.save(dict(place=place), folder / place / 'epoch_1.pth')
     for place in ('a', 'b'):
-        assert CheckpointLoader.load_checkpoint(f'{address}/{place}/epoch_1.pth', 'cpu')['place'] == place
+        read = CheckpointLoader.load_checkpoint(f'{address}/{place}/epoch_1.pth', 'cpu')
+        assert read['place'] == place
 
 
 @pytest.mark.parametrize('name, address', [
