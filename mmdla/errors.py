@@ -50,6 +50,11 @@ def sentence(error: Exception) -> Optional[str]:
     return None
 
 
+def printable(text: str) -> str:
+    """A text without control characters, which names in a file may have and a terminal obeys."""
+    return ''.join(character if character.isprintable() else '?' for character in text)
+
+
 def run(main: Callable[[], None]) -> None:
     """Call a tool's ``main``; print a UserError as one sentence (once a machine) and exit with 1.
 
@@ -67,7 +72,7 @@ def run(main: Callable[[], None]) -> None:
             raise
         if os.environ['LOCAL_RANK'] != '0' and not isinstance(error, RunError):
             time.sleep(PATIENCE)  # the launcher ends this process once the first one has said it
-        sys.exit(f'error: {text}')
+        sys.exit(f'error: {printable(text)}')
     except KeyboardInterrupt as stop:
         if os.environ['LOCAL_RANK'] == '0':
             print(f'interrupted{": " if stop.args else ""}{"".join(stop.args)}', file=sys.stderr)

@@ -57,22 +57,32 @@ def build_trained(config: dict, filename: str) -> nn.Module:
 
 
 def types_in(value) -> Iterator:
-    """What stands under ``type`` in a config, at any depth; initialisation is not run here."""
+    """What stands under ``type`` in a config, at any depth; initialisation is not run here.
+
+    And whatever else could be more than a value: a setting of the registry itself, such as
+    ``_scope_``, which names a module to import, or an object.
+    """
     if isinstance(value, dict):
-        if 'type' in value:
-            yield value['type']
         for key, child in value.items():
-            if key != 'init_cfg':
+            if key == 'type' or not isinstance(key, str) or key.startswith('_'):
+                yield child if key == 'type' else key
+            elif key != 'init_cfg':
                 yield from types_in(child)
     elif isinstance(value, (list, tuple)):
         for child in value:
             yield from types_in(child)
+    elif not isinstance(value, (str, int, float, type(None))):
+        yield type(value)
 
 
 def is_layer(name) -> bool:
     """Whether a type is registered, as a class that is a part of a network.
 
     Looks it up without ``Registry.get``, which imports and returns whatever a dotted name leads to.
+
+    Args:
+        name (str): A registered name, with its scope or without, or the class's full name, which
+            mmengine records for ``type=CLASS``.
     """
     if not isinstance(name, str):
         return False
@@ -82,11 +92,19 @@ def is_layer(name) -> bool:
     scope, _, rest = name.rpartition('.')
     found = []
     for own, models in registries.items():
-        if scope in ('', own):
+        if own == name.split('.')[0] or not scope:
             models.import_from_location()
-            found.append(models.module_dict.get(rest))
-    found = [kind for kind in found if kind is not None]
-    return bool(found) and all(
-        inspect.isclass(kind) and issubclass(kind, nn.Module)
-        and (kind.__module__.split('.')[0] not in HOSTS or kind.__module__.startswith(LAYERS))
-        for kind in found)
+        for registered, kind in models.module_dict.items():
+            if (scope in ('', own) and registered == rest) or full_name(kind) == name:
+                found.append(kind)
+    return bool(found) and all(map(is_part, found))
+
+
+def full_name(kind) -> str:
+    return f'{kind.__module__}.{kind.__qualname__}' if inspect.isclass(kind) else ''
+
+
+def is_part(kind) -> bool:
+    """Whether this is a class of layers that fetches nothing from elsewhere."""
+    return inspect.isclass(kind) and issubclass(kind, nn.Module) and (
+        kind.__module__.split('.')[0] not in HOSTS or kind.__module__.startswith(LAYERS))

@@ -15,7 +15,7 @@ import mmdla  # noqa: F401 (registers the backbones, and operators before mmdet 
 from mmdla.engine import cli
 from mmdla.engine.fuse import fuse
 from mmdla.engine.inferencer import build_inferencer, check_sizes, out_folders, picture_sizes
-from mmdla.errors import UserError
+from mmdla.errors import UserError, printable
 from mmdla.files import check_folder
 
 import torch
@@ -67,7 +67,7 @@ def main() -> None:
             continue
         for path, result in zip(images, inferencer(images, show_dir=os.path.join(folder, 'vis'))):
             name = result.get('pred_class', result['pred_label'])
-            print(f'{path}: {name} ({result["pred_score"]:.3f})')
+            print(printable(f'{path}: {name} ({result["pred_score"]:.3f})'))
     print(f'wrote {args.out_dir}')
 
 

@@ -106,6 +106,7 @@ def main():
         write_text(path, json.dumps({k: plain(v) for k, v in metrics.items()}, indent=2))
         print(summary(metrics))
         print(f'wrote {path}' + (f' and pictures to {args.show_dir}' if args.show_dir else ''))
+    runner.leave()
 
 
 if __name__ == '__main__':

@@ -7,17 +7,10 @@ from contextlib import nullcontext
 
 from mmdla.engine import cli, preflight
 from mmdla.engine.progress import progress
-from mmdla.engine.resume import (
-    candidates,
-    check_resumable,
-    differences,
-    is_finished,
-    newest_checkpoint,
-    way_on,
-)
+from mmdla.engine.resume import Saved, check_resumable, differences, is_finished
 from mmdla.engine.runner import Runner
 from mmdla.errors import UserError
-from mmdla.pretrained import check_fit, read_checkpoint
+from mmdla.pretrained import check_fit, read_checkpoint, state_dict_of
 
 import torch
 
@@ -63,21 +56,21 @@ def start_from(cfg, resume) -> None:
     ``resume`` is a path, 'auto' (the newest whole one in the work dir, or afresh where there is none)
     or None. With such a checkpoint the backbone's own start is not needed.
     """
+    saved = Saved.of(cfg, cfg.work_dir)
     if resume is None and cfg.get('resume') and not cfg.get('load_from'):
         resume = 'auto'
     if resume == 'auto':
-        resume, reasons = newest_checkpoint(cfg.work_dir)
+        resume, reasons = saved.newest()
         for text in reasons:
             cli.note(cfg.launcher, text)
         cli.note(cfg.launcher, f'going on from {resume}' if resume else
-                 f'no checkpoint in {cfg.work_dir}: training starts from the beginning')
+                 f'no checkpoint in {saved.folder}: training starts from the beginning')
         cfg.resume = bool(resume)
-    elif resume is None and not cfg.get('resume'):
-        earlier = sum(candidates(cfg.work_dir), [])
-        if earlier:
-            raise UserError(f'{cfg.work_dir} holds an earlier run ({os.path.basename(earlier[0])}), '
-                            'which this one would overwrite: add --resume to go on with it, name '
-                            'another --work-dir, or remove it.')
+    elif saved.paths() and not (resume and os.path.dirname(os.path.abspath(resume)) ==
+                                os.path.abspath(saved.folder)):
+        raise UserError(f'{saved.folder} holds an earlier run ({os.path.basename(saved.paths()[-1])}), '
+                        'which this one would overwrite: add --resume to go on with it, name another '
+                        '--work-dir, or remove it.')
     if resume:
         cfg.resume, cfg.load_from = True, resume
     if cfg.get('load_from'):
@@ -115,10 +108,11 @@ def main():
     start_from(cfg, args.resume)
     checkpoint = read_checkpoint(cfg.load_from) if cfg.get('load_from') else None
     if cfg.get('resume'):
+        state_dict_of(checkpoint, cfg.load_from)
         check_resumable(checkpoint, cfg.load_from)
         if is_finished(cfg, checkpoint):
-            cli.note(cfg.launcher, f'{cfg.load_from} is of the last epoch: there is nothing left to '
-                     'train; raise train_cfg.max_epochs to go on.')
+            cli.note(cfg.launcher, f'{cfg.load_from} is of the end of the run: there is nothing left to '
+                     'train; raise train_cfg.max_epochs (or max_iters) to go on.')
             return
     preflight.check(cfg, ('train', 'val'), args.check_data)
     scale_lr(cfg, args.auto_scale_lr)
@@ -129,7 +123,8 @@ def main():
         with progress(runner) if args.progress else nullcontext():
             runner.train()
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(f'{way_on(cfg.work_dir)}.') from stop
+        raise KeyboardInterrupt(f'{Saved.of(cfg, cfg.work_dir).way_on()}.') from stop
+    runner.leave()
 
 
 if __name__ == '__main__':

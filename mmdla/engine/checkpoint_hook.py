@@ -2,16 +2,18 @@
 import math
 import os
 import shutil
+import time
 from pathlib import Path
-from typing import List
+from typing import List, Tuple
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
+from mmengine.optim import OptimWrapper
 
-from mmdla.engine.resume import way_on
+from mmdla.engine.resume import SAVED_AT, Saved
 from mmdla.errors import RunError, UserError
-from mmdla.files import written
+from mmdla.files import check_folder, written
 from mmdla.pretrained import not_finite, shorten
 from mmdla.registry import HOOKS
 
@@ -22,21 +24,24 @@ class WholeFiles(LocalBackend):
     """mmengine's local files; each is written whole or not at all, and removed only when told to."""
 
     def __init__(self) -> None:
-        self.outdated: List[str] = []
+        self.outdated: List[Tuple[Path, int]] = []
 
     def put(self, obj, filepath) -> None:
         try:
             with written(filepath) as partial:
                 partial.write_bytes(obj)
         except UserError as error:
-            raise RunError(f'{str(error)[:-1]}; {way_on(os.path.dirname(filepath))}.') from error
+            raise RunError(f'{str(error)[:-1]}; {Saved(os.path.dirname(filepath)).way_on()}.') from error
 
     def remove(self, filepath) -> None:
-        self.outdated.append(str(filepath))
+        self.outdated.append((Path(filepath), os.stat(filepath).st_ino))
 
     def remove_outdated(self) -> None:
+        """Remove the files that became outdated, and none that has taken the name since."""
         while self.outdated:
-            Path(self.outdated.pop()).unlink(missing_ok=True)
+            path, number = self.outdated.pop()
+            if path.exists() and path.stat().st_ino == number:
+                path.unlink()
 
 
 register_backend(BACKEND, WholeFiles)
@@ -63,19 +68,29 @@ class CheckpointHook(MMEngineCheckpointHook):
             self.backend_args = dict(backend=BACKEND)
 
     def before_train(self, runner) -> None:
+        self.check_history(runner.message_hub.runtime_info)
         super().before_train(runner)
         if not isinstance(self.file_backend, WholeFiles):
             return
-        self.best_in_this_folder(runner)
+        if self.save_best:
+            self.best_in_this_folder(runner)
         if is_main_process():
             for left_over in Path(self.out_dir).glob('*.pth.*.partial'):
                 left_over.unlink(missing_ok=True)
             self.check_room(runner)
 
+    @staticmethod
+    def check_history(info: dict) -> None:
+        """Forget what a resumed file says of others to be removed in time, unless a run wrote it."""
+        steps = info.get('keep_ckpt_ids', [])
+        if not (isinstance(steps, list) and all(isinstance(step, int) for step in steps)):
+            del info['keep_ckpt_ids']
+        for name in [name for name in info if name.startswith('best_ckpt')]:
+            if not (isinstance(info[name], str) and Path(info[name]).name.startswith('best_')):
+                del info[name]
+
     def best_in_this_folder(self, runner) -> None:
         """Look for the best checkpoint here: a resumed run's folder may have been moved or copied."""
-        if not self.save_best:
-            return
         one = len(self.key_indicators) == 1
         best = {'best_ckpt': self.best_ckpt_path} if one else {
             f'best_ckpt_{key}': path for key, path in self.best_ckpt_path_dict.items()}
@@ -93,14 +108,14 @@ class CheckpointHook(MMEngineCheckpointHook):
         """Stop where not one checkpoint fits on the disk, and say where not all will."""
         trained = sum(p.nbytes for p in runner.model.parameters() if p.requires_grad)
         size = sum(t.nbytes for t in runner.model.state_dict().values())
-        if self.save_optimizer:
+        if self.save_optimizer and isinstance(runner.optim_wrapper, OptimWrapper):
             size += trained * (2 if 'betas' in runner.optim_wrapper.optimizer.defaults else 1)
         length = runner.max_epochs if self.by_epoch else runner.max_iters
         done = runner.epoch if self.by_epoch else runner.iter
         count = math.ceil((length - done) / self.interval) if self.interval > 0 else 1
         if self.max_keep_ckpts > 0:
             count = min(count, self.max_keep_ckpts + 1)
-        free = shutil.disk_usage(self.out_dir).free
+        free = shutil.disk_usage(check_folder(self.out_dir)).free
         if free < size:
             raise UserError(f'{self.out_dir} has {free / 1e6:.0f} MB left, and a checkpoint needs '
                             f'{size / 1e6:.0f} MB: free disk space, or name another --work-dir.')
@@ -110,12 +125,13 @@ class CheckpointHook(MMEngineCheckpointHook):
                   'default_hooks.checkpoint.max_keep_ckpts.')
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        checkpoint['meta'][SAVED_AT] = time.time()  # mmengine's own time is of some time zone
         bad = not_finite(checkpoint['state_dict'])
         if bad:
             raise RunError(
                 f'weights are not finite after iteration {checkpoint["meta"]["iter"]} ({shorten(bad)}), '
                 'and are not saved: lower the learning rate, or clip gradients '
-                f'(optim_wrapper.clip_grad); {way_on(self.out_dir)}.')
+                f'(optim_wrapper.clip_grad); {Saved(self.out_dir).way_on()}.')
 
     def after_train_epoch(self, runner) -> None:
         super().after_train_epoch(runner)

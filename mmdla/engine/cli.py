@@ -106,7 +106,11 @@ class Options(DictAction):
             if not value.partition('=')[0] or '=' not in value:
                 parser.error(f'--cfg-options {value} is no KEY=VALUE: write '
                              'optim_wrapper.optimizer.lr=0.02, without spaces around the =')
-        super().__call__(parser, namespace, values, option_string)
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (ValueError, AssertionError, RecursionError) as error:
+            parser.error(f'--cfg-options {" ".join(values)} cannot be read ({reason(error)}): put '
+                         'strings with commas or brackets in a config')
 
 
 def from_launcher(launcher: str, default: int, **variables: str) -> int:

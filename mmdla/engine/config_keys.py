@@ -49,7 +49,7 @@ def check_options(cfg: Config, options: dict) -> None:
                 continue
             if not isinstance(node, dict):
                 break
-            near = name not in node and get_close_matches(name, list(node), 1, cutoff=0.85)
+            near = name not in node and get_close_matches(name, list(node), 1, cutoff=0.9)
             if near:
                 meant = '.'.join([first, *rest[:depth - 1], near[0], *rest[depth:]])
                 raise UserError(f'--cfg-options {option}: there is no {name} in '

@@ -2,9 +2,10 @@
 import math
 from typing import Optional
 
+import torch
 from mmengine.hooks import Hook
 
-from mmdla.engine.resume import way_on
+from mmdla.engine.resume import Saved
 from mmdla.errors import RunError
 from mmdla.registry import HOOKS
 
@@ -27,10 +28,10 @@ class FiniteLossHook(Hook):
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None,
                          outputs: Optional[dict] = None) -> None:
-        loss = float((outputs or {}).get('loss', 0))
+        loss = float(torch.as_tensor((outputs or {}).get('loss', 0)).detach())
         self.count = 0 if math.isfinite(loss) else self.count + 1
         if self.count >= self.patience:
             raise RunError(
                 f'the loss was not finite in {self.count} iterations in a row, up to iteration '
                 f'{runner.iter + 1}: lower the learning rate, warm up longer, or clip gradients '
-                f'(optim_wrapper.clip_grad); {way_on(runner.work_dir)}.')
+                f'(optim_wrapper.clip_grad); {Saved.of(runner.cfg, runner.work_dir).way_on()}.')

@@ -23,14 +23,23 @@ def build_inferencer(config: Config, checkpoint: str, device: str):
     check_device(device)
     content = read_checkpoint(checkpoint)
     state_dict_of(content, checkpoint)
-    if config.get('default_scope') == 'mmdet':
-        from mmdet.apis import DetInferencer
-        inferencer = DetInferencer(config, checkpoint, device, show_progress=False)
-    else:
-        from mmpretrain import ImageClassificationInferencer
-        inferencer = ImageClassificationInferencer(config, checkpoint, device)
+    try:
+        inferencer = host_inferencer(config, checkpoint, device)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f'checkpoint {checkpoint} and the config make no inferencer ({reason(error)}): '
+                        'use the config that it was trained with.') from error
     check_fit(inferencer.model, checkpoint, content)
     return inferencer
+
+
+def host_inferencer(config: Config, checkpoint: str, device: str):
+    if config.get('default_scope') == 'mmdet':
+        from mmdet.apis import DetInferencer
+        return DetInferencer(config, checkpoint, device, show_progress=False)
+    from mmpretrain import ImageClassificationInferencer
+    return ImageClassificationInferencer(config, checkpoint, device)
 
 
 def check_device(device: str) -> None:

@@ -1,4 +1,6 @@
 """Finding the checkpoint that a run goes on from, and saying what it lacks."""
+import os
+import re
 from pathlib import Path
 from typing import List, Optional, Tuple
 
@@ -10,50 +12,75 @@ from mmdla.literal_config import literal_config
 from mmdla.names_before import present_names
 from mmdla.pretrained import read_checkpoint, state_dict_of
 
+SAVED_AT = 'saved_at'
+TEMPLATES = ('epoch_{}.pth', 'iter_{}.pth')
 
-def candidates(work_dir: str) -> Tuple[List[str], List[str]]:
-    """Checkpoints of a work dir to go on from, the newest first, and files that are none.
 
-    The newest by the time and the iteration that they record, since a file's own time says nothing
-    after a copy. Their tensors are not read.
+class Saved:
+    """The checkpoints that a run saves to go on from.
+
+    Args:
+        folder (str): Where they are.
+        templates (sequence of str): Of their names, with {} for a number.
     """
-    found, broken = [], []
-    for path in sorted(Path(work_dir).glob('*.pth')):
-        if path.is_symlink() or path.name.startswith('best_'):
-            continue
-        try:
-            meta = checkpoints.load(str(path), mmap=True)['meta']
-            found.append((meta['time'], meta['iter'], str(path)))
-        except (UserError, KeyError, TypeError):
-            broken.append(str(path))
-    return [path for *_, path in sorted(found, reverse=True)], broken
 
+    def __init__(self, folder: str, templates=TEMPLATES) -> None:
+        self.folder = folder
+        self.pattern = '|'.join(re.escape(template).replace(r'\{\}', r'\d+') for template in templates)
 
-def newest_checkpoint(work_dir: str) -> Tuple[Optional[str], List[str]]:
-    """The newest whole checkpoint of a work dir, and why newer or broken files are not taken.
+    @classmethod
+    def of(cls, cfg: Config, work_dir: str) -> 'Saved':
+        """Those of a config's CheckpointHook."""
+        hook, folder = (cfg.get('default_hooks') or {}).get('checkpoint') or {}, work_dir
+        if hook.get('out_dir'):
+            folder = os.path.join(hook['out_dir'], os.path.basename(work_dir.rstrip(os.sep)))
+        template = hook.get('filename_tmpl')
+        return cls(folder, [template] if template else TEMPLATES)
 
-    Raises:
-        UserError: If there are checkpoints, but no whole one.
-    """
-    paths, broken = candidates(work_dir)
-    reasons = [f'{path} is no whole checkpoint of a run and is left out' for path in broken]
-    for path in paths:
-        try:
-            state_dict_of(read_checkpoint(path), path)
-        except UserError as error:
-            reasons.append(str(error))
-        else:
-            return path, reasons
-    if reasons:
-        raise UserError(f'{work_dir} has no whole checkpoint to go on from, {len(reasons)} broken ones: '
-                        'remove them to start from the beginning, or name another --work-dir.')
-    return None, []
+    def paths(self) -> List[str]:
+        """All of them."""
+        found = Path(self.folder).iterdir() if os.path.isdir(self.folder) else ()
+        return sorted(str(path) for path in found if re.fullmatch(self.pattern, path.name))
 
+    def newest_first(self) -> Tuple[List[str], List[str]]:
+        """Those that look whole, and what is wrong with the others; their tensors are not read.
 
-def way_on(work_dir: str) -> str:
-    """How to go on after a run that broke off."""
-    paths, _ = candidates(work_dir)
-    return f'--resume goes on from {paths[0]}' if paths else 'no checkpoint had been written yet'
+        By the time of saving and the iteration that they record: a file's own time says nothing after
+        a copy.
+        """
+        found, reasons = [], []
+        for path in self.paths():
+            try:
+                checkpoint = checkpoints.load(path, mmap=True)
+                check_resumable(checkpoint, path)
+                meta = checkpoint['meta']
+                found.append((float(meta.get(SAVED_AT) or 0), meta['iter'], path))
+            except UserError as error:
+                reasons.append(str(error))
+        return [path for *_, path in sorted(found, reverse=True)], reasons
+
+    def newest(self) -> Tuple[Optional[str], List[str]]:
+        """The newest whole one, and why newer or broken ones are not taken.
+
+        Raises:
+            UserError: If there are some, but no whole one.
+        """
+        paths, reasons = self.newest_first()
+        for path in paths:
+            try:
+                state_dict_of(read_checkpoint(path), path)
+            except UserError as error:
+                reasons.append(str(error))
+            else:
+                return path, reasons
+        if reasons:
+            raise UserError(f'{self.folder} has no checkpoint to go on from: {reasons[0]}')
+        return None, []
+
+    def way_on(self) -> str:
+        """How to go on after a run that broke off."""
+        paths, _ = self.newest_first()
+        return f'--resume goes on from {paths[0]}' if paths else 'no checkpoint had been written yet'
 
 
 def check_resumable(checkpoint, filename: str) -> None:
@@ -61,13 +88,15 @@ def check_resumable(checkpoint, filename: str) -> None:
     Raises:
         UserError: If it is no checkpoint of a training run of this version.
     """
-    state_dict_of(checkpoint, filename)
+    checkpoint = checkpoint if isinstance(checkpoint, dict) else {}
     if present_names(checkpoint.get('state_dict', ())):
         raise UserError(f'{filename} is of mmdla 0.1, whose optimizer state has another order, and '
                         'cannot be resumed: start from its weights, --cfg-options '
                         f'load_from={filename}.')
     meta = checkpoint.get('meta')
-    if not (isinstance(meta, dict) and {'epoch', 'iter'} <= set(meta) and 'message_hub' in checkpoint):
+    if not (isinstance(meta, dict) and isinstance(checkpoint.get('message_hub'), dict)
+            and all(isinstance(meta.get(name), int) for name in ('epoch', 'iter'))
+            and isinstance(meta.get(SAVED_AT, 0), (int, float))):
         raise UserError(f'checkpoint {filename} holds weights but no state of a run, and cannot be '
                         f'resumed: start from them with --cfg-options load_from={filename}.')
 
@@ -95,6 +124,9 @@ def differences(cfg: Config, checkpoint: dict, filename: str, epoch_length: int)
     for key, what in (('optimizer', 'optimizer'), ('param_schedulers', 'learning-rate schedules')):
         if key not in checkpoint:
             found.append(f'{filename} has no state of the {what}, which therefore starts afresh')
+    if 'ema_state_dict' in checkpoint and 'EMAHook' not in str(cfg.get('custom_hooks')):
+        found.append(f'{filename} is of a run with averaged weights (EMAHook), which go on as the '
+                     'weights of this run without it')
     before = {name: recorded(meta.get('cfg'), name) for name in
               ('train_cfg', 'param_scheduler', 'optim_wrapper')}
     now = {name: recorded(cfg.pretty_text, name) for name in before}
@@ -132,4 +164,4 @@ def recorded(text: Optional[str], name: str):
 def kinds(schedules) -> str:
     """Types of learning-rate schedules."""
     schedules = [schedules] if isinstance(schedules, dict) else schedules or []
-    return ', '.join(str(schedule.get('type')) for schedule in schedules)
+    return ', '.join(str(schedule.get('type')).rpartition('.')[2] for schedule in schedules)

@@ -9,13 +9,13 @@ import torch.distributed as dist
 from mmengine import registry
 from mmengine.device import get_device
 from mmengine.dist import is_distributed
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmdla.engine.data_config import type_name
 from mmdla.engine.data_errors import named
 from mmdla.errors import UserError, is_full, reason
 from mmdla.registry import MODELS
@@ -23,6 +23,9 @@ from mmdla.registry import MODELS
 FOR_THE_LOG_FILE = (
     '\n' + '-' * 60, 'Config:\n', 'Hooks will be executed', 'Distributed training is not used',
     'Failed to search registry', '"FileClient" will', '"HardDiskBackend" is', 'paramwise_options')
+
+
+OF_MMENGINE = ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook)
 
 
 def worth_showing(record: logging.LogRecord) -> bool:
@@ -88,7 +91,7 @@ class Runner(MMEngineRunner):
     def register_default_hooks(self, hooks: Optional[dict] = None) -> None:
         hooks = dict(hooks or {})
         saving = hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
-        if saving is not None and type_name(saving) == 'CheckpointHook':
+        if isinstance(saving, dict) and saving.get('type') in OF_MMENGINE:
             hooks['checkpoint'] = {**saving, 'type': 'mmdla.CheckpointHook'}
         if hooks.setdefault('finite_loss', dict(type='mmdla.FiniteLossHook')) is None:
             del hooks['finite_loss']
@@ -114,6 +117,21 @@ class Runner(MMEngineRunner):
         if isinstance(dataloader, dict):
             dataloader = {**dataloader, 'dataset': named(dataloader['dataset'])}
         return MMEngineRunner.build_dataloader(dataloader, *args, **kwargs)
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        try:
+            super().resume(filename, *args, **kwargs)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f'{filename} cannot be resumed ({reason(error)}): start from its weights '
+                            f'with --cfg-options load_from={filename}.') from error
+
+    @staticmethod
+    def leave() -> None:
+        """End the talk with other processes, which otherwise may end in a crash at the exit."""
+        if is_distributed():
+            dist.destroy_process_group()
 
     def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
         if self.distributed and get_device() == 'cpu' and model_wrapper_cfg is None:

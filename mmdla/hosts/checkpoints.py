@@ -6,13 +6,16 @@ back to running all of it, so that :func:`register` puts the functions of this f
 mmengine's.
 """
 import ast
+import hashlib
 import io
 import os
 import re
+import threading
+import zipfile
 from collections import OrderedDict
 from contextlib import contextmanager
 from pickle import UnpicklingError
-from typing import IO, Callable, Iterator, List, Union
+from typing import IO, Callable, Iterator, Union
 
 import numpy as np
 import safetensors.torch
@@ -20,6 +23,7 @@ import torch
 from mmengine.dist import barrier, get_dist_info
 from mmengine.fileio import get_file_backend
 from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import (
     get_deprecated_model_names,
@@ -31,10 +35,9 @@ from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_g
 
 from mmdla.errors import UserError, reason
 
-multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
-NUMBERS = ('bool', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'uint64', 'float16',
-           'float32', 'float64')
 META = 'mmdla'
+NUMBERS = re.compile(r'[biuf][1248]|\?')  # codes of NumPy's types of numbers
+LOCK = threading.RLock()
 
 
 def trusted() -> bool:
@@ -42,59 +45,114 @@ def trusted() -> bool:
     return os.environ.get('MMDLA_TRUST_CHECKPOINT', '0') == '1'
 
 
-def named(name: str) -> Callable:
-    """Let a function stand for another, ``module.name``, in a pickle."""
+def stands_for(*names: str) -> Callable:
+    """Let a class or function take the place of ``module.name`` in a file."""
 
-    def rename(function: Callable) -> Callable:
-        function.__module__, function.__qualname__ = name.rsplit('.', 1)
-        function.__name__ = function.__qualname__
-        return function
+    def register(stand_in: Callable) -> Callable:
+        STAND_INS.update({name: stand_in for name in names})
+        return stand_in
 
-    return rename
-
-
-@named('builtins.getattr')
-def history_method(owner, name: str):
-    """The part of ``getattr`` that mmengine's logging history needs."""
-    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
-        return getattr(HistoryBuffer, name)
-    raise UnpicklingError('GLOBAL builtins.getattr of something else than a logging history')
+    return register
 
 
-def numpy_functions(module: str) -> List[Callable]:
-    """What rebuilds arrays and scalars; ``numpy.core`` in files of numpy 1."""
-
-    @named(f'{module}._reconstruct')
-    def array(kind, shape, code):
-        if kind is not np.ndarray:
-            raise UnpicklingError(f'GLOBAL {module}._reconstruct of something else than an array')
-        return multiarray._reconstruct(kind, shape, code)
-
-    @named(f'{module}.scalar')
-    def scalar(dtype, *value):
-        return multiarray.scalar(dtype, *value)
-
-    return [array, scalar]
+# A file gets none of NumPy's or mmengine's own classes, whose state it could forge: it fills these, and
+# what they hold is checked and turned into the real thing afterwards.
+STAND_INS = {}
 
 
-ALLOWED = [
-    HistoryBuffer, history_method, np.ndarray, np.dtype, *(type(np.dtype(name)) for name in NUMBERS),
-    *numpy_functions('numpy.core.multiarray'), *numpy_functions('numpy._core.multiarray')
-]
+@stands_for('numpy.dtype')
+class Type:
+    """A type of numbers."""
+
+    def __init__(self, code: str, *_) -> None:
+        if not NUMBERS.fullmatch(code):
+            raise UnpicklingError(f'GLOBAL numpy.dtype of {code!r}, which is no number')
+        self.real = np.dtype(code)
+
+    def __setstate__(self, state: tuple) -> None:
+        self.real = self.real.newbyteorder(state[1] if state[1] in ('<', '>') else '=')
+
+
+@stands_for('numpy.ndarray')
+class Array:
+    """An array of numbers."""
+
+    real = None
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, kind, fortran, content = state
+        flat = np.frombuffer(content, kind.real)
+        self.real = flat.reshape(shape, order='F' if fortran else 'C').copy()
+
+
+@stands_for('numpy.core.multiarray._reconstruct', 'numpy._core.multiarray._reconstruct')
+def array(*_) -> Array:
+    return Array()
+
+
+@stands_for('numpy.core.multiarray.scalar', 'numpy._core.multiarray.scalar')
+def scalar(kind: Type, content: bytes):
+    value, = np.frombuffer(content, kind.real)
+    return value
+
+
+@stands_for('mmengine.logging.history_buffer.HistoryBuffer')
+class History:
+    """A value's log."""
+
+    def __setstate__(self, state: dict) -> None:
+        self.state = state
+
+    @property
+    def real(self) -> HistoryBuffer:
+        logs, counts = (self.state[name].real for name in ('_log_history', '_count_history'))
+        return HistoryBuffer(logs, counts, int(self.state['max_length']))
+
+
+@stands_for('mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler')
+class OneCycle:
+    """The owner of two functions."""
+
+
+@stands_for('builtins.getattr')
+def attribute(owner, name: str):
+    """The part of ``getattr`` that checkpoints of mmengine need; HistoryBuffer has its own four."""
+    if owner is History and name in ('min', 'max', 'current', 'mean'):
+        return None
+    if owner is OneCycle and name in ('_annealing_cos', '_annealing_linear'):
+        return getattr(OneCycleParamScheduler, name)
+    raise UnpicklingError(f'GLOBAL builtins.getattr of {name!r}')
+
+
+def settled(value):
+    """What a file holds, with the real things for their stand-ins."""
+    if isinstance(value, (Array, History)):
+        return value.real
+    if isinstance(value, dict):
+        for key, child in value.items():
+            value[key] = settled(child)
+    elif isinstance(value, list):
+        value[:] = map(settled, value)
+    elif type(value) is tuple:
+        return tuple(map(settled, value))
+    return value
 
 
 @contextmanager
-def only_allowed() -> Iterator[None]:
-    """Let ``torch.load`` call ALLOWED and what the process allows, without a whole ``getattr``."""
-    before = get_safe_globals()
-    kept = [entry for entry in before if entry is not getattr and entry != (getattr, 'builtins.getattr')]
-    clear_safe_globals()
-    add_safe_globals([*kept, *ALLOWED])
-    try:
-        yield
-    finally:
+def only_stand_ins() -> Iterator[None]:
+    """Let ``torch.load`` use the stand-ins, beside what the process allows under other names."""
+    with LOCK:
+        before = get_safe_globals()
+        names = [entry[1] if isinstance(entry, tuple) else f'{entry.__module__}.{entry.__qualname__}'
+                 for entry in before]
+        kept = [entry for entry, name in zip(before, names) if name not in STAND_INS]
         clear_safe_globals()
-        add_safe_globals(before)
+        add_safe_globals([*kept, *((stand_in, name) for name, stand_in in STAND_INS.items())])
+        try:
+            yield
+        finally:
+            clear_safe_globals()
+            add_safe_globals(before)
 
 
 def load(file: Union[str, IO[bytes]], map_location='cpu', name: str = '', mmap: bool = False):
@@ -113,12 +171,14 @@ def load(file: Union[str, IO[bytes]], map_location='cpu', name: str = '', mmap: 
     if isinstance(file, str) and not os.path.isfile(file):
         raise UserError(f'checkpoint {name} does not exist: check the path.')
     try:
+        mmap = mmap and zipfile.is_zipfile(file)  # which files of torch before 1.6 are not
         if isinstance(file, str) and file.endswith('.safetensors'):
             return load_safetensors(file, map_location)
         if trusted():
             return torch.load(file, map_location=map_location, weights_only=False, mmap=mmap)
-        with only_allowed():
-            checkpoint = torch.load(file, map_location=map_location, weights_only=True, mmap=mmap)
+        with only_stand_ins():
+            checkpoint = settled(torch.load(file, map_location=map_location, weights_only=True,
+                                            mmap=mmap))
     except Exception as error:
         wanted = re.search(r'GLOBAL (\S+)', str(error)) if isinstance(error, UnpicklingError) else None
         if wanted:
@@ -159,7 +219,10 @@ def as_bytes(checkpoint: dict, suffix: str) -> bytes:
 
 def load_from_http(url: str, map_location=None):
     """A checkpoint from the web, kept in ``torch.hub``'s cache; one process a machine fetches it."""
-    path = os.path.join(torch.hub.get_dir(), 'checkpoints', os.path.basename(url.split('?')[0]))
+    name, suffix = os.path.splitext(os.path.basename(url.split('?')[0]))
+    if not re.search(r'-[0-9a-f]{8}', name):  # files of one name in different places
+        name += f'-{hashlib.sha256(url.encode()).hexdigest()[:8]}'
+    path = os.path.join(torch.hub.get_dir(), 'checkpoints', name + suffix)
     if get_dist_info()[0] == 0 or int(os.environ.get('LOCAL_RANK', '1')) == 0:
         if not os.path.isfile(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -10,10 +10,12 @@ import pytest
 import torch
 from engine.toy_run import Toy, images, run
 from mmengine.evaluator import BaseMetric
+from mmengine.hooks import CheckpointHook as MMEngineHook
 from mmengine.registry import METRICS
 from mmengine.runner import Runner as MMEngineRunner
 from torch.utils.data import DataLoader
 
+from mmdla.engine.checkpoint_hook import CheckpointHook
 from mmdla.engine.finite_loss_hook import FiniteLossHook
 from mmdla.engine.runner import Runner
 from mmdla.errors import RunError, UserError
@@ -93,6 +95,48 @@ def test_two_losses_that_are_not_finite_are_let_pass():
     hook, runner = FiniteLossHook(patience=3), SimpleNamespace(iter=5, work_dir='none')
     for loss in (float('nan'), float('inf'), 1.0) * 3:
         hook.after_train_iter(runner, 0, outputs=dict(loss=torch.tensor(loss)))
+
+
+def test_one_name_for_all(tmp_path):
+    run(Runner, tmp_path, interval=1, max_keep_ckpts=1, filename_tmpl='last.pth')
+    assert names(tmp_path) == ['last.pth']
+
+
+def test_another_folder(tmp_path):
+    run(Runner, tmp_path / 'work', interval=1, out_dir=str(tmp_path / 'other'))
+    assert len(names(tmp_path / 'other' / 'work')) == 4 and names(tmp_path / 'work') == []
+
+
+@pytest.mark.parametrize('hook', [
+    dict(type='CheckpointHook'), dict(type='mmengine.CheckpointHook'), dict(type=MMEngineHook)])
+def test_mmengines_hook_is_replaced(tmp_path, hook):
+    runner = run(Runner, tmp_path, epochs=1, **hook)
+    assert any(type(one) is CheckpointHook for one in runner.hooks)
+
+
+@pytest.mark.parametrize('info', [
+    dict(best_ckpt='{}/config.py'), dict(best_ckpt=5), dict(keep_ckpt_ids=5),
+    dict(keep_ckpt_ids=['../x'])])
+def test_a_resumed_file_removes_no_other(tmp_path, info):
+    """Of what it says of other checkpoints only the names of such are taken."""
+    run(Runner, tmp_path, epochs=1, interval=1)
+    (tmp_path / 'config.py').write_text('x = 1')
+    checkpoint = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
+    info = {key: value.format(tmp_path) if isinstance(value, str) else value
+            for key, value in info.items()}
+    checkpoint['message_hub']['runtime_info'].update(info)
+    torch.save(checkpoint, tmp_path / 'x.pth')
+    run(Runner, tmp_path, interval=1, max_keep_ckpts=1, resume=True, load_from=str(tmp_path / 'x.pth'))
+    assert (tmp_path / 'config.py').exists() and names(tmp_path)[-2:] == ['epoch_4.pth', 'x.pth']
+
+
+@pytest.mark.parametrize('path, kept', [
+    ('/x/best_score_epoch_3.pth', True), ('/x/config.py', False), ('/x/best_dir/../a', False),
+    (5, False)])
+def test_only_a_best_checkpoint_is_taken_for_one(path, kept):
+    info = dict(best_ckpt=path)
+    CheckpointHook.check_history(info)
+    assert ('best_ckpt' in info) == kept
 
 
 def test_unknown_arguments_are_refused(tmp_path):

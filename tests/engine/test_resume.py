@@ -7,14 +7,7 @@ import torch
 from engine.toy_run import run
 from mmengine.config import Config
 
-from mmdla.engine.resume import (
-    candidates,
-    check_resumable,
-    differences,
-    is_finished,
-    newest_checkpoint,
-    way_on,
-)
+from mmdla.engine.resume import SAVED_AT, Saved, check_resumable, differences, is_finished
 from mmdla.engine.runner import Runner
 from mmdla.errors import UserError
 from mmdla.hosts import checkpoints
@@ -46,9 +39,9 @@ def test_the_newest_whatever_last_checkpoint_says(folder, last):
         (folder / 'last_checkpoint').unlink()
     else:
         (folder / 'last_checkpoint').write_text(last)
-    path, reasons = newest_checkpoint(str(folder))
+    path, reasons = Saved(str(folder)).newest()
     assert path == str(folder / 'epoch_4.pth') and not reasons
-    assert epochs(candidates(str(folder))[0]) == [f'epoch_{i}.pth' for i in (4, 3, 2, 1)]
+    assert epochs(Saved(str(folder)).newest_first()[0]) == [f'epoch_{i}.pth' for i in (4, 3, 2, 1)]
 
 
 def test_the_newest_is_that_which_was_written_last(folder):
@@ -56,44 +49,90 @@ def test_the_newest_is_that_which_was_written_last(folder):
     for epoch in (1, 2):
         path = folder / f'epoch_{epoch}.pth'
         checkpoint = torch.load(path, weights_only=False)
-        checkpoint['meta']['time'] = '20991231_235959'
+        checkpoint['meta'][SAVED_AT] = 4e9
         torch.save(checkpoint, path)
-    assert epochs(candidates(str(folder))[0]) == [f'epoch_{i}.pth' for i in (2, 1, 4, 3)]
+    assert epochs(Saved(str(folder)).newest_first()[0]) == [f'epoch_{i}.pth' for i in (2, 1, 4, 3)]
 
 
 def test_a_broken_one_is_left_out_and_said(folder):
     data = (folder / 'epoch_4.pth').read_bytes()
     (folder / 'epoch_4.pth').write_bytes(data[:len(data) // 2])
-    path, reasons = newest_checkpoint(str(folder))
+    path, reasons = Saved(str(folder)).newest()
     assert path == str(folder / 'epoch_3.pth')
-    assert reasons == [f'{folder / "epoch_4.pth"} is no whole checkpoint of a run and is left out']
-    assert way_on(str(folder)) == f'--resume goes on from {path}'
+    assert len(reasons) == 1 and f'{folder / "epoch_4.pth"} cannot be read' in reasons[0]
+    assert Saved(str(folder)).way_on() == f'--resume goes on from {path}'
 
 
 def test_a_diverged_one_is_left_out_and_said(folder):
     checkpoint = torch.load(folder / 'epoch_4.pth', weights_only=False)
     checkpoint['state_dict']['weight'][0] = float('inf')
     torch.save(checkpoint, folder / 'epoch_4.pth')
-    path, (reason, ) = newest_checkpoint(str(folder))
+    path, (reason, ) = Saved(str(folder)).newest()
     assert path == str(folder / 'epoch_3.pth') and 'epoch_4.pth is of a run that diverged' in reason
 
 
-def test_weights_of_the_best_epoch_are_not_resumed(folder):
+def test_other_files_are_not_asked(folder):
+    """The weights of the best epoch have no optimizer; an extracted backbone is no run's."""
     shutil.copy(folder / 'epoch_4.pth', folder / 'best_score_epoch_9.pth')
-    assert epochs(newest_checkpoint(str(folder))[:1]) == ['epoch_4.pth']
+    torch.save(dict(state_dict={}), folder / 'backbone-12345678.pth')
+    path, reasons = Saved(str(folder)).newest()
+    assert path == str(folder / 'epoch_4.pth') and not reasons
+
+
+def test_files_of_mmengine_and_of_old_torch(folder):
+    """Without our time of saving the iteration decides."""
+    for path in folder.glob('*.pth'):
+        checkpoint = torch.load(path, weights_only=False)
+        del checkpoint['meta'][SAVED_AT]
+        torch.save(checkpoint, path, _use_new_zipfile_serialization=path.name != 'epoch_4.pth')
+    assert epochs(Saved(str(folder)).newest_first()[0]) == [f'epoch_{i}.pth' for i in (4, 3, 2, 1)]
+
+
+def test_the_hooks_folder_and_names(folder, tmp_path):
+    (folder / 'epoch_2.pth').rename(folder / 'state_2.pt')
+    hook = dict(checkpoint=dict(out_dir=str(tmp_path), filename_tmpl='state_{}.pt'))
+    saved = Saved.of(Config(dict(default_hooks=hook)), 'work_dirs/moved/')
+    assert saved.newest() == (str(folder / 'state_2.pt'), [])
+
+
+@pytest.mark.parametrize('change', [
+    dict(meta=dict(epoch='1', iter=3)), dict(meta=dict(epoch=1, iter=3, saved_at='x')),
+    dict(message_hub=5), dict(meta=5)])
+def test_no_state_of_a_run(trained, change):
+    checkpoint = {**checkpoints.load(str(trained / 'epoch_4.pth')), **change}
+    with pytest.raises(UserError, match='no state of a run'):
+        check_resumable(checkpoint, 'x.pth')
+
+
+@pytest.mark.parametrize('change', [
+    dict(message_hub={}), dict(optimizer=5), dict(param_schedulers=[5])])
+def test_a_broken_state_of_a_run(trained, tmp_path, change):
+    torch.save({**torch.load(trained / 'epoch_2.pth', weights_only=False), **change}, tmp_path / 'x.pth')
+    with pytest.raises(UserError, match='x.pth cannot be resumed'):
+        run(Runner, tmp_path, interval=1, resume=True, load_from=str(tmp_path / 'x.pth'))
+
+
+def test_one_cycle_schedules_are_resumed(tmp_path):
+    """Their state holds a function."""
+    schedule = dict(schedule='OneCycleLR', interval=1)
+    run(Runner, tmp_path, epochs=4, **schedule)
+    path, reasons = Saved(str(tmp_path)).newest()
+    assert path and not reasons
+    (tmp_path / 'epoch_4.pth').unlink()
+    run(Runner, tmp_path, epochs=4, resume=True, load_from=str(tmp_path / 'epoch_3.pth'), **schedule)
 
 
 def test_an_empty_folder(tmp_path):
-    assert newest_checkpoint(str(tmp_path)) == (None, [])
-    assert newest_checkpoint(str(tmp_path / 'none')) == (None, [])
-    assert way_on(str(tmp_path)) == 'no checkpoint had been written yet'
+    assert Saved(str(tmp_path)).newest() == (None, [])
+    assert Saved(str(tmp_path / 'none')).newest() == (None, [])
+    assert Saved(str(tmp_path)).way_on() == 'no checkpoint had been written yet'
 
 
 def test_broken_ones_only(folder):
     for path in folder.glob('*.pth'):
         path.write_bytes(b'')
-    with pytest.raises(UserError, match='no whole checkpoint to go on from, 4 broken ones'):
-        newest_checkpoint(str(folder))
+    with pytest.raises(UserError, match='no checkpoint to go on from: checkpoint .* cannot be read'):
+        Saved(str(folder)).newest()
 
 
 def test_what_of_a_config_does_not_act_is_said(trained):

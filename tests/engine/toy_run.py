@@ -20,6 +20,9 @@ class Toy(BaseModel):
         return dict(loss=((self.weight - inputs) ** 2).mean() * scale)
 
 
+SCHEDULES = dict(MultiStepLR=dict(milestones=[2]), OneCycleLR=dict(eta_max=0.1, total_steps=4))
+
+
 def images(count):
     return [dict(inputs=row) for row in torch.arange(4.0 * count).view(count, 4)]
 
@@ -27,12 +30,11 @@ def images(count):
 def run(runner_class, work_dir, epochs=4, model=None, load_from=None, resume=False, lr=0.1, count=6,
         schedule='MultiStepLR', **hook):
     data = images(count)
-    hooks = dict(checkpoint=dict(type='mmdla.CheckpointHook', **hook))
+    hooks = dict(checkpoint={'type': 'mmdla.CheckpointHook', **hook})
     runner = runner_class(
         model or Toy(), str(work_dir), train_dataloader=DataLoader(data, batch_size=2),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=lr, momentum=0.9)),
-        param_scheduler=dict(type=schedule, by_epoch=True, **(
-            dict(milestones=[2]) if schedule == 'MultiStepLR' else dict(gamma=0.9))),
+        param_scheduler=dict(type=schedule, by_epoch=True, **SCHEDULES[schedule]),
         train_cfg=dict(by_epoch=True, max_epochs=epochs), default_hooks=hooks, load_from=load_from,
         resume=resume, default_scope='mmengine', randomness=dict(seed=0),
         experiment_name=f'toy_{work_dir.name}_{epochs}_{resume}',

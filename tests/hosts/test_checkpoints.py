@@ -46,6 +46,16 @@ def test_from_the_web(server, tmp_path):
     assert not (tmp_path / 'exploded').exists()
 
 
+def test_files_of_one_name_in_different_places(server):
+    folder, address = server
+    for place in ('a', 'b'):
+        (folder / place).mkdir()
+        torch.save(dict(place=place), folder / place / 'epoch_1.pth')
+    for place in ('a', 'b'):
+        read = CheckpointLoader.load_checkpoint(f'{address}/{place}/epoch_1.pth', 'cpu')
+        assert read['place'] == place
+
+
 @pytest.mark.parametrize('name, address', [
     ('torchvision://resnet50', get_torchvision_models()['resnet50']),
     ('modelzoo://resnet18', get_torchvision_models()['resnet18']),

@@ -4,6 +4,7 @@ import pickle
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from robustness.cases.checkpoints import ENTRIES
 
 from mmdla.errors import UserError
 from mmdla.hosts import checkpoints
+from mmdla.recorded_config import build_trained, is_layer
 
 
 class Bomb:
@@ -109,11 +111,65 @@ def test_files_of_numpy_1_are_read(tmp_path):
     assert read['a'].tolist() == [0, 1, 2] and read['b'] == 2
 
 
-def test_the_stand_in_for_getattr_serves_the_logging_history_alone():
-    assert checkpoints.history_method(HistoryBuffer, 'mean') is HistoryBuffer.mean
-    for owner, name in ((HistoryBuffer, '__init__'), (HistoryBuffer, 'update'), (os, 'min')):
+def test_the_stand_in_for_getattr_serves_no_other_function():
+    assert checkpoints.attribute(checkpoints.OneCycle, '_annealing_cos')(0, 1, 1) == 1
+    for owner, name in ((HistoryBuffer, 'mean'), (checkpoints.History, '__init__'), (os, 'min'),
+                        (checkpoints.OneCycle, '__globals__')):
         with pytest.raises(pickle.UnpicklingError):
-            checkpoints.history_method(owner, name)
+            checkpoints.attribute(owner, name)
+
+
+class Forged:
+    """An object with a state of one's choice."""
+
+    def __init__(self, made, state):
+        self.made, self.state = made, state
+
+    def __reduce__(self):
+        return (*self.made, self.state)
+
+
+OBJECTS = np.empty(1, object)
+OBJECTS[0] = dict(type='os.mkdir')
+
+
+@pytest.mark.parametrize('forged', [
+    OBJECTS, np.array(['a']), np.array([1j]), np.dtype('O'), np.zeros(2, [('a', 'f4')]),
+    Forged((np.dtype, ('i8', False, True)), (3, '<', (np.dtype('O'), (1, )), None, None, 8, 8, 0)),
+    Forged((np.ndarray, ((1, ), ), ), (1, (1, ), np.dtype('f8'), False, b'')),
+    Forged((HistoryBuffer, ()), dict(_statistics_methods=dict(mean=1))),
+    Forged((np._core.multiarray._reconstruct, (np.ndarray, (0, ), b'b')),
+           (1, (2**40, ), np.dtype('f8'), False, b'12345678')),
+], ids=range(9))
+def test_forged_arrays(forged, tmp_path):
+    """Of their state only that of an array of numbers is taken."""
+    torch.save(dict(a=forged), tmp_path / 'x.pth')
+    try:
+        read = checkpoints.load(str(tmp_path / 'x.pth'))['a']
+    except UserError:
+        return
+    kind = read.real if isinstance(read, checkpoints.Type) else read.dtype
+    assert kind == np.dtype('i8')
+
+
+def test_many_threads_leave_the_list_as_it_was(tmp_path):
+    torch.save(dict(a=np.arange(3.0)), tmp_path / 'x.pth')
+    before = set(torch.serialization.get_safe_globals())
+    with ThreadPoolExecutor(4) as pool:
+        read = list(pool.map(lambda _: checkpoints.load(str(tmp_path / 'x.pth')), range(40)))
+    assert all(one['a'].tolist() == [0, 1, 2] for one in read)
+    assert set(torch.serialization.get_safe_globals()) == before
+
+
+@pytest.mark.parametrize('config', [
+    dict(type='mmdla.ResNet', depth=18, _scope_='antigravity'),
+    dict(type='mmdla.ResNet', depth=18, plugins=[dict(cfg=dict(type='ContextBlock', _scope_='os'))]),
+    dict(type='mmdla.ResNet', depth=18, norm_cfg=OBJECTS),
+    dict(type='mmdla.ResNet', depth=18, norm_cfg={5: dict(type='os.mkdir')}),
+], ids=range(4))
+def test_a_recorded_config_says_nothing_to_the_registry(config):
+    with pytest.raises(UserError, match='is no registered layer'):
+        build_trained(config, 'x.pth')
 
 
 def test_importing_allows_nothing_to_other_loads(tmp_path):
@@ -143,12 +199,11 @@ def test_a_process_that_allows_getattr_does_not_allow_it_to_checkpoints(tmp_path
                                   'mmpretrain.HuggingFaceClassifier', 'mmpretrain.TIMMBackbone',
                                   'mmdet.FasterRCNN', 'torch.hub.load', 5])
 def test_no_such_type_is_built(kind):
-    from mmdla.recorded_config import is_layer
     assert not is_layer(kind)
 
 
 @pytest.mark.parametrize('kind', ['mmdla.DLAResNet', 'DLALight', 'mmdla.DSU', 'BN', 'ReLU', 'LN',
-                                  'mmpretrain.LN2d', 'mmdet.DropBlock', 'DCNv2', 'GELU', 'ContextBlock'])
+                                  'mmpretrain.LN2d', 'mmdet.DropBlock', 'DCNv2', 'GELU', 'ContextBlock',
+                                  'mmdla.trunks.systems.DLAResNet'])
 def test_layers_are_built(kind):
-    from mmdla.recorded_config import is_layer
     assert is_layer(kind)

@@ -55,6 +55,9 @@ def extract(source: str) -> dict:
     if config is None:
         raise UserError(f'checkpoint {source} does not hold the config that it was trained with: '
                         'name a checkpoint that tools/train.py wrote.')
+    if str(config.get('type')).rpartition('.')[0] in ('', 'mmdet', 'mmpretrain', 'mmengine'):
+        raise UserError(f'checkpoint {source} is of {config.get("type")}, which is no backbone of '
+                        'mmdla: name a checkpoint of one.')
     config = {'type': config.get('type'), **without(present_config(config), OF_THE_TASK)}
     backbone = build_trained(config, source)
     if config.get('interaction'):

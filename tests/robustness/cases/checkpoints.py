@@ -84,7 +84,7 @@ CASES = [
     Case('resume with another schedule', *ENTRIES['resume'],
          'was trained with the schedules MultiStepLR', changed(other_schedule)),
     Case('resume a folder of broken checkpoints', 'train.py',
-         '{CLS} --work-dir ' + W + ' --resume {FEW}', 'has no whole checkpoint to go on from',
+         '{CLS} --work-dir ' + W + ' --resume {FEW}', 'has no checkpoint to go on from: ',
          lambda inputs: (work_dir()(inputs), half(inputs),
                          shutil.move(inputs.SCRATCH / 'x.pth', inputs.SCRATCH / 'w' / 'epoch_1.pth'))),
     Case('an earlier run in the work dir', 'train.py', '{CLS} --work-dir ' + W + ' {FEW}',

@@ -59,7 +59,7 @@ CASES = [
     option('typo of epochs', 'train_cfg.max_epoch=2', 'did you mean train_cfg.max_epochs?'),
     option('typo of batch size', 'train_dataloader.batchsize=4',
            'did you mean train_dataloader.batch_size?'),
-    option('typo of seed', 'randomness.sed=4', 'did you mean randomness.seed?'),
+    option('typo of seed', 'randomness.sed=4', "unexpected keyword argument 'sed'"),
     option('seed at the top', 'seed=4', 'there is no seed; did you mean randomness.seed?'),
     option('epochs at the top', 'max_epochs=1', 'did you mean train_cfg.max_epochs?'),
     option('typo of an argument of the checkpoint hook', 'default_hooks.checkpoint.intervall=1',

@@ -141,5 +141,6 @@ CASES = [
     Case('strips with one name twice', PACK, '{SCRATCH} {SCRATCH}/pk',
          '100 classes, 1 of them different', text('class_names.json', json.dumps(['0'] * 100))),
     Case('strips packed to a place that is none', PACK, '{SCRATCH} /proc/pk',
-         '/proc/pk cannot be written', text('class_names.json', json.dumps([*map(str, range(100))]))),
+         '/proc/pk/cifar-100-python cannot be written',
+         text('class_names.json', json.dumps([*map(str, range(100))]))),
 ]
