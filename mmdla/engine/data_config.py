@@ -1,6 +1,7 @@
 """What a config says of its data sets."""
 import inspect
 import os
+import sys
 from typing import Iterator, List, Optional, Tuple
 
 from mmengine.config import Config
@@ -80,6 +81,8 @@ def host_class(dataset: dict, cfg: Config) -> Optional[type]:
 
 def is_detection(kind: Optional[type]) -> bool:
     """Whether a class's labels are its classes in order: panoptic and other kinds count differently."""
+    if 'mmdet.datasets' not in sys.modules:  # nor any of its classes: a classifier does not need it
+        return False
     from mmdet.datasets import CocoDataset, CocoPanopticDataset
     return (inspect.isclass(kind) and issubclass(kind, CocoDataset)
             and not issubclass(kind, CocoPanopticDataset))
@@ -90,11 +93,12 @@ def is_coco(dataset: dict, cfg: Config) -> bool:
 
     LVIS, for example, is not: its images have other fields.
     """
-    from mmdet.datasets import CocoDataset
     kind = host_class(dataset, cfg)
-    return annotation_file(dataset).endswith('.json') and is_detection(kind) and all(
-        getattr(kind, method) is getattr(CocoDataset, method)
-        for method in ('load_data_list', 'parse_data_info'))
+    if not (annotation_file(dataset).endswith('.json') and is_detection(kind)):
+        return False
+    from mmdet.datasets import CocoDataset
+    return all(getattr(kind, method) is getattr(CocoDataset, method)
+               for method in ('load_data_list', 'parse_data_info'))
 
 
 def class_names(dataset: dict, cfg: Config) -> Optional[List[str]]:
