@@ -85,8 +85,11 @@ class CheckpointHook(MMEngineCheckpointHook):
         steps = info.get('keep_ckpt_ids', [])
         if not (isinstance(steps, list) and all(isinstance(step, int) for step in steps)):
             del info['keep_ckpt_ids']
-        for name in [name for name in info if name.startswith('best_ckpt')]:
-            if not (isinstance(info[name], str) and Path(info[name]).name.startswith('best_')):
+        for name, value in list(info.items()):
+            bad_score = name.startswith('best_score') and not isinstance(value, (int, float))
+            bad_path = name.startswith('best_ckpt') and not (
+                isinstance(value, str) and Path(value).name.startswith('best_'))
+            if bad_score or bad_path:
                 del info[name]
 
     def best_in_this_folder(self, runner) -> None:

@@ -6,6 +6,7 @@ from collections import namedtuple
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from engine.toy_run import Toy, images, run
@@ -130,13 +131,14 @@ def test_a_resumed_file_removes_no_other(tmp_path, info):
     assert (tmp_path / 'config.py').exists() and names(tmp_path)[-2:] == ['epoch_4.pth', 'x.pth']
 
 
-@pytest.mark.parametrize('path, kept', [
-    ('/x/best_score_epoch_3.pth', True), ('/x/config.py', False), ('/x/best_dir/../a', False),
-    (5, False)])
-def test_only_a_best_checkpoint_is_taken_for_one(path, kept):
-    info = dict(best_ckpt=path)
+@pytest.mark.parametrize('name, value, kept', [
+    ('best_ckpt', '/x/best_score_epoch_3.pth', True), ('best_ckpt', '/x/config.py', False),
+    ('best_ckpt_a', '/x/best_dir/../a', False), ('best_ckpt', 5, False), ('best_score', 0.5, True),
+    ('best_score_a', np.float64(1), True), ('best_score', 'x', False)])
+def test_only_a_best_checkpoint_is_taken_for_one(name, value, kept):
+    info = {name: value}
     CheckpointHook.check_history(info)
-    assert ('best_ckpt' in info) == kept
+    assert (name in info) == kept
 
 
 def test_unknown_arguments_are_refused(tmp_path):
