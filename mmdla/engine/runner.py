@@ -2,6 +2,7 @@
 import functools
 import logging
 import re
+import time
 from difflib import get_close_matches
 from typing import Callable, Optional
 
@@ -129,9 +130,14 @@ class Runner(MMEngineRunner):
 
     @staticmethod
     def leave() -> None:
-        """End the talk with other processes, which otherwise may end in a crash at the exit."""
+        """End the talk with other processes.
+
+        Gloo's threads hold the tensors of its last operations, and need Python's lock to let them go: at
+        the exit of Python they would abort the process.
+        """
         if is_distributed():
             dist.destroy_process_group()
+            time.sleep(0.2)
 
     def wrap_model(self, model_wrapper_cfg, model: nn.Module) -> nn.Module:
         if self.distributed and get_device() == 'cpu' and model_wrapper_cfg is None:
