@@ -3,8 +3,9 @@ import math
 import os
 import shutil
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import List, Tuple
+from typing import Iterator, List, Tuple
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
@@ -27,11 +28,8 @@ class WholeFiles(LocalBackend):
         self.outdated: List[Tuple[Path, int]] = []
 
     def put(self, obj, filepath) -> None:
-        try:
-            with written(filepath) as partial:
-                partial.write_bytes(obj)
-        except UserError as error:
-            raise RunError(f'{str(error)[:-1]}; {Saved(os.path.dirname(filepath)).way_on()}.') from error
+        with written(filepath) as partial:
+            partial.write_bytes(obj)
 
     def remove(self, filepath) -> None:
         self.outdated.append((Path(filepath), os.stat(filepath).st_ino))
@@ -131,23 +129,32 @@ class CheckpointHook(MMEngineCheckpointHook):
         checkpoint['meta'][SAVED_AT] = time.time()  # mmengine's own time is of some time zone
         bad = not_finite(checkpoint['state_dict'])
         if bad:
-            raise RunError(
+            raise UserError(
                 f'weights are not finite after iteration {checkpoint["meta"]["iter"]} ({shorten(bad)}), '
                 'and are not saved: lower the learning rate, or clip gradients '
-                f'(optim_wrapper.clip_grad); {Saved(self.out_dir).way_on()}.')
+                '(optim_wrapper.clip_grad).')
 
     def after_train_epoch(self, runner) -> None:
-        super().after_train_epoch(runner)
-        self.remove_outdated()
+        with self.saving():
+            super().after_train_epoch(runner)
 
     def after_train_iter(self, runner, *args, **kwargs) -> None:
-        super().after_train_iter(runner, *args, **kwargs)
-        self.remove_outdated()
+        with self.saving():
+            super().after_train_iter(runner, *args, **kwargs)
 
     def after_val_epoch(self, runner, metrics) -> None:
-        super().after_val_epoch(runner, metrics)
-        self.remove_outdated()
+        with self.saving():
+            super().after_val_epoch(runner, metrics)
 
-    def remove_outdated(self) -> None:
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Say how to go on where a checkpoint cannot be saved, and else remove the outdated ones."""
+        try:
+            yield
+        except UserError as error:
+            raise RunError(f'{str(error)[:-1]}; {self.way_on()}.') from error
         if isinstance(self.file_backend, WholeFiles):
             self.file_backend.remove_outdated()
+
+    def way_on(self) -> str:
+        return Saved(self.out_dir, [self.filename_tmpl]).way_on()

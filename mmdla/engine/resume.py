@@ -135,8 +135,8 @@ def differences(cfg: Config, checkpoint: dict, filename: str, epoch_length: int)
             f'{filename} was trained with the schedules {kinds(before["param_scheduler"])} and this '
             f'config has {kinds(now["param_scheduler"])}: use its config, or start from its weights '
             f'with --cfg-options load_from={filename}.')
-    length = meta['iter'] / meta['epoch'] if meta['epoch'] else epoch_length
     epochs = [(value or {}).get('max_epochs') for value in (before['train_cfg'], now['train_cfg'])]
+    length = meta['iter'] / meta['epoch'] if meta['epoch'] and epochs[1] else epoch_length
     if length != epoch_length:
         found.append(f'{filename} had {length:g} iterations in an epoch (its number of processes, batch '
                      f'size or data set was another), and this run has {epoch_length}: learning-rate '
@@ -154,11 +154,13 @@ def differences(cfg: Config, checkpoint: dict, filename: str, epoch_length: int)
 
 
 def recorded(text: Optional[str], name: str):
-    """A setting in the text of a config; None where there is none."""
+    """A setting in the text of a config, a dict or a list of dicts; None where there is none."""
     try:
-        return literal_config(text, name)
+        value = literal_config(text, name)
     except (KeyError, TypeError, ValueError, SyntaxError, MemoryError, RecursionError):
         return None
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    return value if all(isinstance(part, dict) for part in parts) else None
 
 
 def kinds(schedules) -> str:

@@ -78,6 +78,11 @@ def test_a_disk_without_room_for_one_is_said_before_training(tmp_path, monkeypat
     assert names(tmp_path) == [f'epoch_{i}.pth' for i in range(1, 5)]
 
 
+def test_checkpoints_of_other_names_are_gone_on_from(tmp_path):
+    with pytest.raises(RunError, match='--resume goes on from .*state_2.pt[.]$'):
+        run(Runner, tmp_path, model=Toy(bad=[8]), interval=1, filename_tmpl='state_{}.pt')
+
+
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     model = Toy(bad=[8])
     with pytest.raises(RunError, match='weights are not finite after iteration 9 .weight.*'

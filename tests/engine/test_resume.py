@@ -157,6 +157,12 @@ def test_what_of_a_config_does_not_act_is_said(trained):
     assert ['has no state of the optimizer' in text for text in said()] == [True]
 
 
+def test_nothing_false_is_said_of_a_run_by_iterations(trained):
+    checkpoint = checkpoints.load(str(trained / 'epoch_4.pth'))
+    checkpoint['meta'].update(cfg='train_cfg = dict(max_iters=20)\noptim_wrapper = 5', epoch=3, iter=10)
+    assert differences(Config(dict(train_cfg=dict(max_iters=20))), checkpoint, 'x.pth', 3) == []
+
+
 def test_a_finished_run(trained):
     checkpoint = checkpoints.load(str(trained / 'epoch_4.pth'))
     assert is_finished(Config(dict(train_cfg=dict(max_epochs=4))), checkpoint)
