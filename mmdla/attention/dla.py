@@ -134,7 +134,7 @@ class DLABase(BaseLayerAttention):
     Args:
         channels, num_layers, norm_cfg: See :class:`Interaction`.
         dim_per_head, drop_path_rate, pre_norm: See :class:`LayerAttention`.
-        group: See :class:`BaseLayerAttention`.
+        group, layer_scale: See :class:`BaseLayerAttention`.
         context_unit (dict, optional): Config of Dyn, by default ``dict(type='mmdla.DSU')``.
         refresh_by, initial_context: See :class:`Context`.
         refresh (str): 'features' (the paper): ``x_t <- x_t * d_t`` with ``d_t = Dyn(y_t, c_l)``, and
@@ -142,8 +142,10 @@ class DLABase(BaseLayerAttention):
             their own, by ``Dyn(k_t, c_l)`` and ``Dyn(GAP(v_t), c_l)``.
 
     Raises:
-        UserError: For a stage of one layer, which has none to refresh.
+        UserError: For a stage or group of one layer, which has none to refresh.
     """
+
+    min_layers = 2
 
     def __init__(self,
                  channels: int,
@@ -153,14 +155,16 @@ class DLABase(BaseLayerAttention):
                  drop_path_rate: float = 0.0,
                  pre_norm: bool = False,
                  group: Optional[int] = None,
+                 layer_scale: bool = False,
                  context_unit: Optional[dict] = None,
                  refresh_by: str = 'output',
                  initial_context: str = 'zeros',
                  refresh: str = 'features') -> None:
-        super().__init__(channels, num_layers, norm_cfg, dim_per_head, drop_path_rate, pre_norm, group)
+        super().__init__(channels, num_layers, norm_cfg, dim_per_head, drop_path_rate, pre_norm, group,
+                         layer_scale)
         if min(self.group, num_layers) < 2:
-            raise UserError('DLA-B refreshes earlier layers, and a stage of one block has none: choose '
-                            'a depth with two blocks or more in every stage.')
+            raise UserError('DLA-B refreshes earlier layers, and a group or stage of one block has '
+                            'none: choose group=2 or more.')
         unit = build_context_unit(context_unit, channels, self.default_unit)
         self.context = Context(channels, unit, refresh_by, initial_context)
         self.refresh_tokens = choose('refresh', refresh, dict(features=False, tokens=True))

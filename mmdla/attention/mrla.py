@@ -6,7 +6,7 @@ from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdla.errors import UserError
 from mmdla.ops import (
@@ -60,21 +60,46 @@ class BaseLayerAttention(LayerAttention):
         dim_per_head, drop_path_rate, pre_norm: See :class:`LayerAttention`.
         group (int, optional): Number of consecutive layers that attend to each other, 4 on vision
             transformers; by default all of the stage.
+        layer_scale (bool): Whether a learned scale s_l of each channel, (C, ), follows the ReLU,
+            ``x_l <- x_l + DropPath(s_l * ReLU(norm(o_l)))``; it is in neither paper. With norms of gamma
+            0 the ReLU would pass no gradient; ``attention_init='zero'`` sets s_l = 0 instead, and the
+            network starts as the plain trunk and trains. Otherwise s_l starts at 1.
+
+    Raises:
+        UserError: For a ``group`` below 1, or ``layer_scale`` with ``pre_norm``, which has no ReLU.
     """
 
     softmax = True
     for_tokens = dict(pre_norm=True, dim_per_head=16, group=4)
 
     def __init__(self, channels: int, num_layers: int, norm_cfg: dict, dim_per_head: int,
-                 drop_path_rate: float, pre_norm: bool, group: Optional[int]) -> None:
+                 drop_path_rate: float, pre_norm: bool, group: Optional[int], layer_scale: bool) -> None:
         super().__init__(channels, num_layers, norm_cfg, dim_per_head, drop_path_rate, pre_norm)
         if group is not None and group < 1:
             raise UserError(f'group must be 1 or more layers; got {group}.')
+        if layer_scale and pre_norm:
+            raise UserError('layer_scale is for the form with a ReLU, and pre_norm=True, the form of '
+                            'transformers, has none and starts from attention_init=\'zero\' without: '
+                            'leave it out.')
         self.group = group or num_layers
-        self.zero_start = pre_norm  # a zero passes no gradient through a ReLU
+        self.zero_start = pre_norm or layer_scale  # a zero passes no gradient through a ReLU
+        self.scales = nn.ParameterList(
+            torch.ones(channels) for _ in range(num_layers)) if layer_scale else None
 
     def attention_branch(self, index: int, o: Tensor) -> Tensor:
-        return o if self.pre_norm else self.drop_path(F.relu(self.norms[index](o)))
+        if self.pre_norm:
+            return o
+        o = F.relu(self.norms[index](o))
+        return self.drop_path(o if self.scales is None else scale(o, self.scales[index]))
+
+    def init_weights(self, attention_init: str) -> None:
+        if self.scales is None:
+            super().init_weights(attention_init)
+            return
+        zero = attention_init == 'zero'
+        super().init_weights('scaled' if zero else attention_init)
+        for s in self.scales:
+            nn.init.constant_(s, 0.0 if zero else 1.0)
 
     def attend(self, index: int, x: Tensor, u: Tensor, a: Tensor,
                values: Tuple[Tensor, ...]) -> Tuple[Tensor, Tuple[Tensor, ...]]:
@@ -88,7 +113,8 @@ class BaseLayerAttention(LayerAttention):
             values (tuple[Tensor]): v_1 ... v_{l-1}, (B, C, H, W) each.
         """
         layer, norm = self.layers[index], self.norms[index]
-        if not self.pre_norm and base_is_fast(x, values, norm):  # fused: the rest of this method
+        plain = not self.pre_norm and self.scales is None
+        if plain and base_is_fast(x, values, norm):  # fused: the rest of this method
             return base_attention(x, layer.value.weight, a, values, norm, self.drop_path)
         values = (*values, layer.value(u))
         o = weighted_sum(a, values)  # MRLA Eq. 2
@@ -104,13 +130,14 @@ class MRLABase(BaseLayerAttention):
     Args:
         channels, num_layers, norm_cfg: See :class:`Interaction`.
         dim_per_head, drop_path_rate, pre_norm: See :class:`LayerAttention`.
-        group (int, optional): See :class:`BaseLayerAttention`.
+        group, layer_scale: See :class:`BaseLayerAttention`.
     """
 
     def __init__(self, channels: int, num_layers: int, norm_cfg: dict, dim_per_head: int = 16,
                  drop_path_rate: float = 0.0, pre_norm: bool = False,
-                 group: Optional[int] = None) -> None:
-        super().__init__(channels, num_layers, norm_cfg, dim_per_head, drop_path_rate, pre_norm, group)
+                 group: Optional[int] = None, layer_scale: bool = False) -> None:
+        super().__init__(channels, num_layers, norm_cfg, dim_per_head, drop_path_rate, pre_norm, group,
+                         layer_scale)
 
     def forward(self, index: int, x: Tensor, o: Tensor, state,
                 y: Optional[Tensor] = None) -> Tuple[Tensor, tuple]:

@@ -1,6 +1,10 @@
 """What the constructors of the backbones share."""
 from inspect import signature
-from typing import Callable, Optional
+from math import gcd
+from typing import Callable, Optional, Sequence
+
+from mmcv.cnn.bricks import DropPath
+from torch import nn
 
 from mmdla.attention.context_unit import context_unit_class
 from mmdla.attention.interaction import interaction_class
@@ -28,3 +32,23 @@ def interaction_arguments(config: Optional[dict], defaults: dict) -> dict:
     compared = {name: value for name, value in arguments.items()
                 if name not in ('type', *cls.not_compared)}
     return {**compared, 'interaction': cls.__name__} if config else compared
+
+
+def dim_per_head(config: Optional[dict], defaults: dict, channels: Sequence[int]) -> dict:
+    """Defaults of an interaction with a ``dim_per_head`` that divides the channels of every stage."""
+    own = {**defaults_of(interaction_class(config)), **defaults}
+    if 'dim_per_head' not in own:
+        return defaults
+    return {**defaults, 'dim_per_head': gcd(own['dim_per_head'], *channels)}
+
+
+def norm_on_maps(norm_cfg: dict) -> dict:
+    """The norm of a trunk for maps (B, C, H, W): LN over the channels of each pixel."""
+    return {**norm_cfg, 'type': 'mmpretrain.LN2d'} if norm_cfg['type'] in ('LN', 'LN2d') else norm_cfg
+
+
+def without_numpy(model: nn.Module) -> None:
+    """Make the rates of DropPath floats: NumPy's break torch.compile's graph."""
+    for module in model.modules():
+        if isinstance(module, DropPath):
+            module.drop_prob = float(module.drop_prob)

@@ -10,7 +10,7 @@ from mmdla.errors import UserError, choose
 from mmdla.registry import MODELS
 
 from .plugins import plugin_arguments, plugins_of_stage
-from .stage import BasicBlock, Bottleneck, Stage
+from .stage import BLOCKS, Stage
 from .trunk import Trunk
 
 CIFAR = dict(
@@ -28,11 +28,114 @@ def cifar_arch(depth: int) -> dict:
     n = (depth - 2) // 9
     if n < 1 or depth != 9 * n + 2:
         raise UserError(f'depth must be 9n + 2 on the CIFAR trunk, such as 20, 56 or 110; got {depth}.')
-    return {depth: (Bottleneck, (n, n, n))}
+    return {depth: (host.Bottleneck, (n, n, n))}
+
+
+class ResNetTrunk(Trunk):
+    """What the ResNets share: the sum at the end of a block is ours, ahead of the layer attention.
+
+    Args:
+        depth (int): Layers.
+        interaction, attention_init, with_cp, init_cfg: See :class:`mmdla.trunks.trunk.Trunk`.
+        plugins (Sequence[dict], optional): Attention inside the blocks, see
+            :mod:`mmdla.trunks.plugins`.
+        **kwargs: Other arguments of the host.
+    """
+
+    widens = True
+
+    def __init__(self,
+                 depth: Optional[int] = None,
+                 interaction: Optional[dict] = None,
+                 attention_init: str = 'scaled',
+                 plugins: Optional[Sequence[dict]] = None,
+                 **kwargs) -> None:
+        if depth is not None:
+            choose('depth', depth, self.arch_settings)
+            kwargs['depth'] = depth
+        super().__init__(**self.host_arguments(kwargs))
+        self.add_attention(
+            interaction, attention_init,
+            [(stage[-1].out_channels, len(stage)) for stage in self.stages], self.norm_cfg)
+        for stage, attention in zip(self.stages, self.attention):
+            stage.connect(attention)
+        self.feat_dim += self.attention[-1].extra_outputs
+        if self.attention[-1].extra_outputs and max(self.out_indices) + 1 < self.num_stages:
+            raise UserError(f'{type(self.attention[-1]).__name__} adds channels to the last stage\'s '
+                            'output, which requires the last stage in out_indices.')
+        self.plugins = plugins or ()
+        added = [self.add_plugins(index, stage) for index, stage in enumerate(self.stages)]
+        self.non_shape_arguments.update(style=self.style, **(dict(plugins=added) if plugins else {}))
+        self._freeze_stages()  # again: what was added came after the host's call
+
+    def make_res_layer(self, block: type, **kwargs) -> Stage:
+        return Stage(super().make_res_layer(block=BLOCKS[block], **kwargs), self.recomputes)
+
+    def add_plugins(self, index: int, stage: Stage) -> List[tuple]:
+        """Put plugins into a stage; position, arguments and blocks of each."""
+        added = []
+        for position, cfg, blocks in plugins_of_stage(self.plugins, index, len(stage)):
+            for block in blocks:
+                stage[block].add_plugin(position, cfg)
+            added.append((position, plugin_arguments(cfg), blocks))
+        return added
+
+    @property
+    def stages(self) -> List[Stage]:
+        return [getattr(self, name) for name in self.res_layers]
+
+    def stem_map(self, x: Tensor) -> Tensor:
+        """Input of the first stage."""
+        return self.maxpool(self.stem(x) if self.deep_stem else self.relu(self.norm1(self.conv1(x))))
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        x, carry = self.stem_map(x), [None]
+        outs = []
+        for index, stage in enumerate(self.stages):
+            x = stage(x, carry)
+            if index in self.out_indices:
+                outs.append(x)
+        if index in self.out_indices:
+            outs[-1] = self.attention[-1].finish(x, carry[0])
+        return tuple(outs)
+
+    @property
+    def ignored_prefixes(self) -> Tuple[str, ...]:
+        stages = range(self.num_stages, 4)
+        return (*super().ignored_prefixes, *(f'layer{i + 1}.' for i in stages),
+                *(f'attention.{i}.' for i in stages))
+
+    def plugin_layers(self, *positions: str) -> Dict[str, nn.Module]:
+        return {f'{stage}.{index}.{name}': getattr(block, name) for stage in self.res_layers
+                for index, block in enumerate(getattr(self, stage))
+                for position in positions or block.plugins for name in block.plugins[position]}
+
+    @torch.no_grad()
+    def identity_plugins(self) -> List[str]:
+        names = []
+        for name, layer in self.plugin_layers('after_branch', 'after_block').items():
+            channels = self.get_submodule(name.rpartition('.')[0]).out_channels
+            x = torch.linspace(-1, 1, channels * 4).view(1, channels, 2, 2)
+            x = x.to(next(layer.parameters(), x))
+            training = layer.training
+            if torch.equal(layer.eval()(x), x):
+                names.append(name)
+            layer.train(training)
+        return names
+
+    def is_frozen(self, stage: int, layer: int) -> bool:
+        return stage < self.frozen_stages
+
+    @property
+    def title(self) -> str:
+        return f'{type(self).__name__}-{self.depth}'
+
+    def block_name(self, stage: int, layer: int) -> str:
+        return f'{self.res_layers[stage]}.{layer}'
 
 
 @MODELS.register_module()
-class ResNet(Trunk, host.ResNet):
+class ResNet(ResNetTrunk, host.ResNet):
     """mmpretrain's ResNet, by itself or with layer attention; takes all of its arguments.
 
     ``forward`` takes images (B, 3, H, W) and returns a tuple of the outputs of the stages in
@@ -68,39 +171,13 @@ class ResNet(Trunk, host.ResNet):
         [(1, 256, 16, 16), (1, 2048, 2, 2)]
     """
 
-    widens = True
-    arch_settings = {
-        depth: (BasicBlock if block is host.BasicBlock else Bottleneck, num_blocks)
-        for depth, (block, num_blocks) in host.ResNet.arch_settings.items()
-    }
-
-    def __init__(self,
-                 depth: int,
-                 interaction: Optional[dict] = None,
-                 attention_init: str = 'scaled',
-                 trunk: str = 'imagenet',
-                 plugins: Optional[Sequence[dict]] = None,
-                 **kwargs) -> None:
+    def __init__(self, depth: int, interaction: Optional[dict] = None, attention_init: str = 'scaled',
+                 trunk: str = 'imagenet', **kwargs) -> None:
         kwargs = {**choose('trunk', trunk, dict(imagenet={}, cifar=CIFAR)), **kwargs}
         self.trunk = trunk
         if trunk == 'cifar':
             self.arch_settings = cifar_arch(depth)
-        choose('depth', depth, self.arch_settings)
-        super().__init__(depth, **self.host_arguments(kwargs))
-        self.add_attention(
-            interaction, attention_init,
-            [(stage[-1].out_channels, len(stage)) for stage in self.stages], self.norm_cfg)
-        for stage, attention in zip(self.stages, self.attention):
-            stage.connect(attention)
-        self.feat_dim += self.attention[-1].extra_outputs
-        if self.attention[-1].extra_outputs and max(self.out_indices) + 1 < self.num_stages:
-            raise UserError(f'{type(self.attention[-1]).__name__} adds channels to the last stage\'s '
-                            'output, which requires the last stage in out_indices.')
-        self.plugins = plugins or ()
-        added = [self.add_plugins(index, stage) for index, stage in enumerate(self.stages)]
-        self.non_shape_arguments.update(style=self.style, **(dict(plugins=added) if plugins else {}))
-        self.freeze_attention(self.frozen_stages)
-        self._freeze_stages()  # again: the plugins came after the host's call
+        super().__init__(depth, interaction, attention_init, **kwargs)
 
     def _make_stem_layer(self, in_channels: int, stem_channels: int) -> None:
         super()._make_stem_layer(in_channels, stem_channels)
@@ -110,67 +187,3 @@ class ResNet(Trunk, host.ResNet):
             self.conv1 = build_conv_layer(
                 self.conv_cfg, in_channels, stem_channels, 3, padding=1, bias=False)
             self.maxpool = nn.Identity()
-
-    def make_res_layer(self, **kwargs) -> Stage:
-        return Stage(**kwargs)
-
-    def add_plugins(self, index: int, stage: Stage) -> List[tuple]:
-        """Put plugins into a stage; position, arguments and blocks of each."""
-        added = []
-        for position, cfg, blocks in plugins_of_stage(self.plugins, index, len(stage)):
-            for block in blocks:
-                stage[block].add_plugin(position, cfg)
-            added.append((position, plugin_arguments(cfg), blocks))
-        return added
-
-    @property
-    def stages(self) -> List[Stage]:
-        return [getattr(self, name) for name in self.res_layers]
-
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
-        x = self.stem(x) if self.deep_stem else self.relu(self.norm1(self.conv1(x)))
-        x, carry = self.maxpool(x), [None]
-        outs = []
-        for index, stage in enumerate(self.stages):
-            x = stage(x, carry)
-            if index in self.out_indices:
-                outs.append(x)
-        if index in self.out_indices:
-            outs[-1] = self.attention[-1].finish(x, carry[0])
-        return tuple(outs)
-
-    @property
-    def ignored_prefixes(self) -> Tuple[str, ...]:
-        stages = range(self.num_stages, 4)
-        return (*super().ignored_prefixes, *(f'layer{i + 1}.' for i in stages),
-                *(f'attention.{i}.' for i in stages))
-
-    def plugin_layers(self, *positions: str) -> Dict[str, nn.Module]:
-        return {f'{stage}.{index}.{name}': getattr(block, name) for stage in self.res_layers
-                for index, block in enumerate(getattr(self, stage))
-                for position in positions or block.plugins for name in block.plugins[position]}
-
-    @torch.no_grad()
-    def identity_plugins(self) -> List[str]:
-        names = []
-        for name, layer in self.plugin_layers('after_branch', 'after_block').items():
-            channels = self.get_submodule(name.rpartition('.')[0]).out_channels
-            x = torch.linspace(-1, 1, channels * 4).view(1, channels, 2, 2)
-            x = x.to(next(layer.parameters(), x))
-            training = layer.training
-            if torch.equal(layer.eval()(x), x):
-                names.append(name)
-            layer.train(training)
-        return names
-
-    def train(self, mode: bool = True) -> 'ResNet':
-        super().train(mode)
-        self.freeze_attention(self.frozen_stages)
-        return self
-
-    @property
-    def title(self) -> str:
-        return f'{type(self).__name__}-{self.depth}'
-
-    def block_name(self, stage: int, layer: int) -> str:
-        return f'{self.res_layers[stage]}.{layer}'

@@ -1,30 +1,32 @@
 """The stages and blocks of a ResNet: mmpretrain's, with attention across and inside the blocks."""
-from typing import Iterator, Optional, Tuple
+from typing import Iterable, Iterator, Optional, Tuple
 
+import torch
 import torch.nn.functional as F
 import torch.utils.checkpoint as cp
 from mmcv.cnn import build_conv_layer, build_plugin_layer
-from mmpretrain.models.backbones import resnet as host
+from mmpretrain.models.backbones import res2net, resnest, resnet, resnext, seresnet
 from torch import Tensor, nn
 
 from mmdla.attention import Interaction
+from mmdla.errors import UserError
 from mmdla.ops import add_relu, add_relu_mean
 
 from .plugins import build_layer
 
 
-class Stage(host.ResLayer):
-    """mmpretrain's sequence of blocks with an interaction.
+class Stage(nn.Sequential):
+    """The blocks of a stage of the host with an interaction.
 
     The interaction is a child of the backbone, ``attention.i``, and not of the stage.
 
     Args:
+        blocks (iterable of nn.Module): Of the host's stage.
         with_cp (bool): Whether to recompute each layer in the backward pass.
-        **kwargs: Arguments of mmpretrain's ResLayer.
     """
 
-    def __init__(self, with_cp: bool, **kwargs) -> None:
-        super().__init__(with_cp=with_cp, **kwargs)
+    def __init__(self, blocks: Iterable[nn.Module], with_cp: bool) -> None:
+        super().__init__(*blocks)
         self.with_cp = with_cp
 
     def connect(self, attention: Interaction) -> None:
@@ -104,6 +106,9 @@ class Block:
     def add_plugin(self, position: str, cfg: dict) -> None:
         """See :mod:`mmdla.trunks.plugins`."""
         if position == 'conv2':
+            if getattr(getattr(self, 'conv2', None), 'groups', 0) != 1 or hasattr(self.conv2, 'radix'):
+                raise UserError('position=\'conv2\' replaces an ordinary second convolution, which the '
+                                f'{type(self).__name__} has not: choose another position or a ResNet.')
             self.conv2 = self.like(self.conv2, cfg)
             return
         given = dict(in_channels=self.out_channels)
@@ -144,7 +149,7 @@ class Block:
         return x
 
 
-class BasicBlock(Block, host.BasicBlock):
+class BasicBlock(Block, resnet.BasicBlock):
     """mmpretrain's BasicBlock."""
 
     @property
@@ -158,16 +163,65 @@ class BasicBlock(Block, host.BasicBlock):
         return self.norm2(self.conv2(hidden))
 
 
-class Bottleneck(Block, host.Bottleneck):
-    """mmpretrain's Bottleneck."""
+class ThreeConvolutions(Block):
+    """What the bottlenecks share: between the first and the last convolution is ``middle``."""
 
     @property
     def hidden_channels(self) -> Tuple[int, ...]:
-        return (self.mid_channels, self.mid_channels)
+        return (self.conv1.out_channels, self.conv3.in_channels)
 
     def hidden(self, x: Tensor) -> Tuple[Tensor, ...]:
         first = self.relu(self.norm1(self.conv1(x)))
-        return first, self.relu(self.norm2(self.conv2(first)))
+        return first, self.middle(first)
+
+    def middle(self, x: Tensor) -> Tensor:
+        return self.relu(self.norm2(self.conv2(x)))
 
     def last(self, hidden: Tensor) -> Tensor:
         return self.norm3(self.conv3(hidden))
+
+
+class Bottleneck(ThreeConvolutions, resnet.Bottleneck):
+    """mmpretrain's Bottleneck."""
+
+
+class ResNeXtBottleneck(ThreeConvolutions, resnext.Bottleneck):
+    """mmpretrain's Bottleneck of ResNeXt and RegNet."""
+
+
+class SEBottleneck(ThreeConvolutions, seresnet.SEBottleneck):
+    """mmpretrain's SEBottleneck."""
+
+    def last(self, hidden: Tensor) -> Tensor:
+        return self.se_layer(super().last(hidden))
+
+
+class ResNeStBottleneck(ThreeConvolutions, resnest.Bottleneck):
+    """mmpretrain's Bottleneck of ResNeSt, with split attention in the middle."""
+
+    def middle(self, x: Tensor) -> Tensor:
+        x = self.conv2(x)
+        return self.avd_layer(x) if self.avg_down_stride else x
+
+
+class Bottle2neck(ThreeConvolutions, res2net.Bottle2neck):
+    """mmpretrain's Bottle2neck of Res2Net: 3x3 convolutions of slices, each added to the next."""
+
+    def middle(self, x: Tensor) -> Tensor:
+        begins = self.stage_type == 'stage'  # a stage, in which no slice is added to the next
+        *slices, rest = x.split(self.width, 1)
+        outs = []
+        for index, (part, conv, norm) in enumerate(zip(slices, self.convs, self.bns)):
+            part = part if begins or not index else outs[-1] + part
+            outs.append(self.relu(norm(conv(part.contiguous()))))
+        return torch.cat([*outs, self.pool(rest) if begins else rest], 1)
+
+
+BLOCKS = {
+    resnet.BasicBlock: BasicBlock,
+    resnet.Bottleneck: Bottleneck,
+    resnext.Bottleneck: ResNeXtBottleneck,
+    seresnet.SEBottleneck: SEBottleneck,
+    resnest.Bottleneck: ResNeStBottleneck,
+    res2net.Bottle2neck: Bottle2neck,
+}

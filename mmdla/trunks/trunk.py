@@ -1,19 +1,26 @@
 """Mixin that all backbones of this package share."""
 from copy import deepcopy
 from inspect import Parameter, signature
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
+import torch.utils.checkpoint as cp
 from torch import Tensor, nn
 
-from mmdla.attention.interaction import GAMMAS, build_interaction
+from mmdla.attention.interaction import (
+    GAMMAS,
+    Interaction,
+    build_interaction,
+    interaction_class,
+)
 from mmdla.errors import UserError, choose
 from mmdla.pretrained import load_backbone, under_present_names
 
-from .arguments import interaction_arguments
+from .arguments import dim_per_head, interaction_arguments
 
 IN_INTERACTION = ': it is one of the interaction, interaction=dict(type=..., ...)'
 ADVICE = {
     'gate': ': it is now refresh_by=\'output\' or \'context\'',
+    'pretrained': ': it is init_cfg=dict(type=\'Pretrained\', checkpoint=...)',
     **dict.fromkeys(('context_unit', 'dim_per_head', 'refresh_by', 'excite', 'refresh'), IN_INTERACTION),
 }
 
@@ -25,20 +32,43 @@ def rename_before_loading(state_dict: dict, prefix: str, *args) -> None:
     state_dict.update({prefix + name: value for name, value in own.items()})
 
 
+def parameters_of(cls: type) -> Set[str]:
+    """Names of the arguments of a class's constructor, through ``**kwargs`` those of its bases."""
+    names: Set[str] = set()
+    for base in cls.__mro__:
+        if '__init__' in vars(base):
+            parameters = signature(base.__init__).parameters.values()
+            names.update(p.name for p in parameters if p.kind is not Parameter.VAR_KEYWORD)
+            if not any(p.kind is Parameter.VAR_KEYWORD for p in parameters):
+                break
+    return names
+
+
 class Trunk:
-    """A mixin ahead of a host's backbone.
+    """A mixin ahead of a host's backbone: layer attention after its blocks.
 
     Its constructor calls ``super().__init__(**self.host_arguments(...))`` and then ``add_attention``;
-    its ``forward`` calls ``connect`` after each block.
+    its ``forward`` calls ``scan`` for the blocks of a stage.
 
     Parameter names of the trunk are the host's; those of the interaction of stage i, from 0, begin
-    with ``attention.i.``.
+    with ``attention.i.``. A stage is a run of blocks with outputs of one shape.
+
+    Args of every trunk, beside its host's:
+        interaction (dict, optional): Layer attention of every stage, such as
+            ``dict(type='mmdla.DLALight')``; see :mod:`mmdla.attention`. None for the plain trunk. Where
+            it has no ``dim_per_head`` and the form's own does not divide the channels of every stage,
+            the greatest common divisor with them is taken.
+        attention_init (str): Start of the gammas of the attention's norms: 'scaled', 1 / sqrt(layers of
+            the stage); 'one'; 'zero': the network starts as the plain trunk.
+        with_cp (bool): Whether to recompute each block, with its attention, in the backward pass.
+        init_cfg (dict | list[dict], optional): As in the host, but
+            ``dict(type='Pretrained', checkpoint=...)`` is strict, see
+            :func:`mmdla.pretrained.load_backbone`.
 
     Attributes:
         attention (nn.ModuleList): One :class:`mmdla.attention.Interaction` for each stage.
         attention_init (str): A key of ``mmdla.attention.interaction.GAMMAS``.
-        pretrained (list[dict]): Parts of init_cfg that name a checkpoint; see
-            :func:`mmdla.pretrained.load_backbone`.
+        pretrained_cfgs (list[dict]): Parts of init_cfg that name a checkpoint.
         non_shape_arguments (dict): Arguments, with their defaults, that do not affect the tensors'
             shapes, so that a state_dict cannot tell them.
         widens (bool): Whether blocks can read, and the last stage return, more channels than the
@@ -46,29 +76,31 @@ class Trunk:
     """
 
     widens = False
-    pretrained: Sequence[dict] = ()
+    recomputes = False
+    pretrained_cfgs: Sequence[dict] = ()
 
     def host_arguments(self, arguments: dict) -> dict:
-        """Arguments for the host's constructor; the checkpoints in init_cfg become ``pretrained``.
+        """Arguments for the host's constructor; the checkpoints in init_cfg become ``pretrained_cfgs``.
 
         Raises:
             UserError: For one that the host does not have.
         """
-        known = signature(super().__init__).parameters
-        anything = any(known[name].kind is Parameter.VAR_KEYWORD for name in known)
-        for name in () if anything else arguments:
-            if name not in known:
+        ancestors = type(self).__mro__
+        known = parameters_of(ancestors[ancestors.index(Trunk) + 1])
+        for name in arguments:
+            if name not in {*known, 'with_cp'}:
                 raise UserError(f'{type(self).__name__} has no argument {name}{ADVICE.get(name, "")}.')
         given = arguments.get('init_cfg')
         cfgs = [given] if isinstance(given, dict) else list(given or [])
-        self.pretrained = [cfg for cfg in cfgs if 'checkpoint' in cfg]
+        self.pretrained_cfgs = [cfg for cfg in cfgs if 'checkpoint' in cfg]
         others = [cfg for cfg in cfgs if 'checkpoint' not in cfg]
-        kept = {name: value for name, value in arguments.items() if name != 'init_cfg'}
+        self.recomputes = arguments.get('with_cp', False)
+        kept = {name: value for name, value in arguments.items() if name not in ('init_cfg', 'with_cp')}
         return {**kept, **(dict(init_cfg=others) if others else {})}
 
     def add_attention(self, interaction: Optional[dict], attention_init: str,
                       stages: Sequence[Tuple[int, int]], norm_cfg: dict, **defaults) -> None:
-        """Build the interactions.
+        """Build the interactions; all parts that the host freezes are frozen afterwards.
 
         Args:
             interaction (dict, optional): Config of the interaction of every stage; None for none.
@@ -77,8 +109,14 @@ class Trunk:
             norm_cfg (dict): Norm on maps.
             **defaults: Arguments of the interaction unless its config has them.
         """
+        fewest = interaction_class(interaction).min_layers
+        if all(layers < fewest for _, layers in stages):
+            raise UserError(f'{interaction["type"]} needs {fewest} blocks or more in a stage, and no '
+                            f'stage of this {type(self).__name__} has them: choose a deeper one.')
+        defaults = dim_per_head(interaction, defaults, [channels for channels, _ in stages])
         self.attention = nn.ModuleList(
             build_interaction(interaction, channels, layers, norm_cfg, **defaults)
+            if layers >= fewest else Interaction(channels, layers, norm_cfg)
             for channels, layers in stages)
         self.attention[-1].last_stage()
         if not self.widens and any(attention.extra_channels or attention.extra_outputs
@@ -90,10 +128,43 @@ class Trunk:
         self.attention_init = attention_init
         if interaction and self.attention_init == 'zero' and not self.can_start_plain:
             raise UserError('attention_init=\'zero\' is only supported with the light forms, MRLA-L and '
-                            'DLA-L (the base forms of a ResNet end in a ReLU, through which a zero '
-                            'passes no gradient; others would set zero_start): choose \'scaled\' '
-                            'or \'one\'.')
+                            'DLA-L, and with base forms with layer_scale=True (without it, they end in a '
+                            'ReLU, through which a zero passes no gradient; others would set '
+                            'zero_start): choose one of these, or \'scaled\' or \'one\'.')
         self._register_load_state_dict_pre_hook(rename_before_loading)
+        self.train()
+
+    def scan(self, stage: int, blocks: Iterable[Callable], x: Tensor, state,
+             *args) -> Tuple[Tensor, object]:
+        """The blocks of a stage with its attention.
+
+        Args:
+            stage (int): Its index in ``attention``.
+            blocks (iterable): Modules of one layer each.
+            x (Tensor): Input of the first, (B, C, H, W).
+            state: That of the stage before; None ahead of the first stage.
+            *args: What the blocks take besides.
+
+        Returns:
+            tuple: Output of the last, (B, C, H, W), and the state.
+        """
+        state = self.attention[stage].initial_state(x, state)
+        for index, block in enumerate(blocks):
+            x, state = self.run_layer(stage, index, block, x, state, *args)
+        return x, state
+
+    def run_layer(self, stage: int, index: int, block: Callable, x: Tensor, state,
+              *args) -> Tuple[Tensor, object]:
+        """A block and its attention, see :meth:`step`; recomputed in the backward pass if asked."""
+        inputs = (self.attention[stage], index, block, x, state, *args)
+        if self.recomputes and x.requires_grad:
+            return cp.checkpoint(self.step, *inputs, use_reentrant=False)
+        return self.step(*inputs)
+
+    def step(self, attention: nn.Module, index: int, block: Callable, x: Tensor,
+             state) -> Tuple[Tensor, object]:
+        """Output of a block and its attention, and the state, from a map (B, C, H, W)."""
+        return self.connect(attention, index, block(x), x, state)
 
     @staticmethod
     def connect(attention: nn.Module, index: int, x: Tensor, o: Tensor,
@@ -108,10 +179,29 @@ class Trunk:
             x = o + branch
         return attention(index, x, o, state)
 
-    def freeze_attention(self, num_stages: int) -> None:
-        """Freeze that of the first stages; call it where the host freezes their blocks."""
-        for attention in self.attention[:max(num_stages, 0)]:
-            attention.eval().requires_grad_(False)
+    def is_frozen(self, stage: int, layer: int) -> bool:
+        """Whether the host has frozen a block of a stage of ``attention``."""
+        return False
+
+    def freeze_attention(self) -> None:
+        """Freeze the attention of frozen blocks; what all share with the last of them."""
+        for stage, attention in enumerate(self.attention):
+            frozen = [self.is_frozen(stage, layer) for layer in range(attention.num_layers)]
+            if all(frozen):
+                attention.eval().requires_grad_(False)
+                continue
+            for layers in (getattr(attention, name, None) or () for name in attention.per_layer):
+                for layer, stops in zip(layers, frozen):
+                    if stops:
+                        layer.requires_grad_(False)
+                        if isinstance(layer, nn.Module):
+                            layer.eval()
+
+    def train(self, mode: bool = True) -> 'Trunk':
+        super().train(mode)
+        if 'attention' in self._modules:
+            self.freeze_attention()
+        return self
 
     @property
     def title(self) -> str:
@@ -121,7 +211,8 @@ class Trunk:
     @property
     def can_start_plain(self) -> bool:
         """Whether ``attention_init='zero'`` computes what the plain trunk computes, and trains."""
-        return all(attention.zero_start for attention in self.attention)
+        forms = [attention for attention in self.attention if type(attention) is not Interaction]
+        return bool(forms) and all(form.zero_start for form in forms)
 
     @property
     def starts_plain(self) -> bool:
@@ -153,7 +244,7 @@ class Trunk:
             layer.load_state_dict(tensors)
         for attention in self.attention:
             attention.init_weights(self.attention_init)
-        for cfg in self.pretrained:
+        for cfg in self.pretrained_cfgs:
             load_backbone(self, cfg['checkpoint'], cfg.get('prefix'))
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:

@@ -2,21 +2,16 @@
 from typing import Dict, Optional, Tuple, Union
 
 import torch
-from mmcv.cnn.bricks import DropPath
 from mmpretrain.models.backbones import vision_transformer as host
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdla.attention.interaction import interaction_class
 from mmdla.errors import UserError, choose
 from mmdla.registry import MODELS
 
+from .arguments import norm_on_maps, without_numpy
+from .tokens import to_map, to_tokens
 from .trunk import Trunk
-
-
-def patch_map(tokens: Tensor, grid: Tuple[int, int]) -> Tensor:
-    """Patch tokens, the last h * w of (B, L, C), as a map (B, C, h, w)."""
-    h, w = grid
-    return tokens[:, tokens.shape[1] - h * w:].transpose(1, 2).unflatten(2, (h, w))
 
 
 @MODELS.register_module()
@@ -34,18 +29,14 @@ class VisionTransformer(Trunk, host.VisionTransformer):
         arch (str | dict): 'deit-tiny', 'deit-small', 'deit-base' or another of the host's
             names, or its dict of ``embed_dims``, ``num_layers``, ``num_heads`` and
             ``feedforward_channels``.
-        interaction (dict, optional): Layer attention, such as ``dict(type='mmdla.MRLALight')``; see
-            :mod:`mmdla.attention`. Defaults that differ here are in its ``for_tokens``. None for the
-            plain vision transformer.
+        interaction, with_cp, init_cfg: See :class:`mmdla.trunks.trunk.Trunk`; the interaction's
+            ``for_tokens`` replaces its defaults.
         attention_init (str): Start of the gammas of the attention's norms: 'one', as released;
             'scaled', 1 / sqrt(blocks); 'zero': the network starts as the plain vision transformer, so
             that its weights can be the start.
         norm_cfg (dict): All norms, those of the attention too.
         frozen_stages (int): Blocks that are frozen, with their layer attention, from
             construction on; what all blocks share is frozen with the last. Default: -1, none.
-        init_cfg (dict | list[dict], optional): As in mmpretrain, but
-            ``dict(type='Pretrained', checkpoint=...)`` is strict, see
-            :func:`mmdla.pretrained.load_backbone`.
         **kwargs: Other arguments of mmpretrain's VisionTransformer.
 
     Raises:
@@ -66,16 +57,13 @@ class VisionTransformer(Trunk, host.VisionTransformer):
         if frozen_stages > self.num_layers:
             raise UserError(f'frozen_stages={frozen_stages} exceeds the {self.num_layers} blocks of '
                             'this arch: choose at most that many.')
-        on_maps = {**norm_cfg, 'type': 'mmpretrain.LN2d'} if norm_cfg['type'] == 'LN' else norm_cfg
+        without_numpy(self)
         self.add_attention(
-            interaction, attention_init, [(self.embed_dims, self.num_layers)], on_maps,
+            interaction, attention_init, [(self.embed_dims, self.num_layers)], norm_on_maps(norm_cfg),
             **interaction_class(interaction).for_tokens)
         self.has_attention = interaction is not None
         self.non_shape_arguments.update(
             num_heads=self.arch_settings['num_heads'], norm_cfg=dict(norm_cfg))
-        for module in self.modules():
-            if isinstance(module, DropPath):  # NumPy's rates break torch.compile's graph
-                module.drop_prob = float(module.drop_prob)
         self.frozen_stages = frozen_stages
         self.train()
 
@@ -94,33 +82,31 @@ class VisionTransformer(Trunk, host.VisionTransformer):
         x = x + self.resize_pos_embed(self.pos_embed, self.patch_resolution, grid,
                                       self.interpolate_mode, self.num_extra_tokens)
         x = self.pre_norm(self.drop_after_pos(x))
-        state, outs = self.attention[0].initial_state(patch_map(x, grid), None), []
+        state, outs = self.attention[0].initial_state(to_map(x, grid), None), []
         for index, block in enumerate(self.layers):
-            if self.has_attention:
-                x, state = self.step(index, x, block(x), state, grid)
-            else:
-                x = block(x)
+            x, state = self.run_layer(0, index, block, x, state, grid)
             if self.final_norm and index == self.num_layers - 1:
                 x = self.ln1(x)
             if index in self.out_indices:
                 outs.append(self._format_output(x, grid))
         return tuple(outs)
 
-    def step(self, index: int, before: Tensor, x: Tensor, state,
+    def step(self, attention: nn.Module, index: int, block: nn.Module, x: Tensor, state,
              grid: Tuple[int, int]) -> Tuple[Tensor, object]:
-        """The attention after a block, from its input and output, (B, L, C) each, and the state."""
-        attention = self.attention[0]
+        """A block and its attention, from tokens (B, L, C) to tokens."""
+        before, x = x, block(x)
+        if not self.has_attention:
+            return x, state
         outside = x[:, :self.num_extra_tokens]
-        x, state = self.connect(
-            attention, index, patch_map(x, grid), patch_map(before, grid), state)
+        x, state = self.connect(attention, index, to_map(x, grid), to_map(before, grid), state)
         if self.num_extra_tokens:
             outside = attention.extra_tokens(index, outside.transpose(1, 2)[:, :, None])
             outside = outside[:, :, 0].transpose(1, 2)
-        return torch.cat([outside, x.flatten(2).transpose(1, 2)], 1), state
+        return torch.cat([outside, to_tokens(x)], 1), state
 
     def _format_output(self, x: Tensor, hw: Tuple[int, int]) -> Tensor:
         """As in mmpretrain; its form of a feature map fails for a batch of 0."""
-        return patch_map(x, hw) if self.out_type == 'featmap' else super()._format_output(x, hw)
+        return to_map(x, hw) if self.out_type == 'featmap' else super()._format_output(x, hw)
 
     def fit(self, tensors: Dict[str, Tensor], filename: str) -> None:
         """Resize the position embedding to this backbone's grid.
@@ -136,20 +122,14 @@ class VisionTransformer(Trunk, host.VisionTransformer):
                 'tokens, is not of a square grid and cannot be resized: set img_size to the '
                 'checkpoint\'s.') from error
 
-    def _freeze_stages(self) -> None:
-        """In the host the blocks, and the last norm with the last of them; here their attention too."""
-        super()._freeze_stages()
-        for attention in self.attention:
-            for name, parameter in attention.named_parameters():
-                layer = attention.layer_of(name)
-                if (self.num_layers - 1 if layer is None else layer) < self.frozen_stages:
-                    parameter.requires_grad = False
-
     def train(self, mode: bool = True) -> 'VisionTransformer':
         super().train(mode)
         if self.frozen_stages > 0:
             self._freeze_stages()
         return self
+
+    def is_frozen(self, stage: int, layer: int) -> bool:
+        return layer < self.frozen_stages
 
     @property
     def title(self) -> str:

@@ -177,7 +177,7 @@ def test_a_trained_plugin_is_loaded_whole(tmp_path):
     del parts['layer3.0.context_block.conv_mask.weight']
     torch.save(parts, tmp_path / 'start.pth')
     with pytest.raises(UserError, match='1 missing'):
-        ResNet(18, plugins=GC, init_cfg=model.pretrained).init_weights()
+        ResNet(18, plugins=GC, init_cfg=model.pretrained_cfgs).init_weights()
 
 
 def test_a_plugin_of_another_meaning_is_refused(tmp_path):
