@@ -5,7 +5,8 @@ call the layers of a feed-forward network ``linear_1`` and ``linear_2``: both ar
 embedding stays as it is: its grid is the loader's matter.
 
 Layer scales need ``layer_scale_init_value`` in the host, ``norm_pre`` needs ``pre_norm=True``, and
-``fc_norm`` needs ``out_type='avg_featmap', final_norm=False``. CLIP's networks have ``eps=1e-5``.
+``fc_norm`` needs ``out_type='avg_featmap', final_norm=False``. CLIP's networks and
+timm's SAM have norms with ``eps=1e-5``, SAM's release has the host's.
 
 Left out: a distillation token (another class in mmpretrain), registers, norms of queries and keys, a
 position embedding without the class token (DeiT III) and windows, whose tensors keep their names.

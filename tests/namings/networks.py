@@ -14,7 +14,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 LAYERS = (2, 1, 2, 1)
 REGNET_200MF = dict(w0=24, wa=36.44, wm=2.49, group_w=8, depth=13, bot_mul=1.0)
 CONVNEXT = dict(depths=[1, 2, 1, 2], channels=[8, 16, 24, 32])
-SWIN = dict(embed_dims=8, depths=[2, 1, 2, 1], num_heads=[1, 2, 2, 4])
+SWIN = dict(embed_dims=8, depths=[2, 1, 1, 2], num_heads=[1, 2, 2, 4])
 VIT = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=128)
 BN = dict(type='BN')
 
@@ -29,8 +29,8 @@ def short(cls, depth=50):
     return type(cls.__name__, (cls, ), dict(arch_settings={depth: (block, LAYERS)}))
 
 
-def wide_eps(model, eps=1e-6):
-    """PVT as mmdet has it, with one epsilon in all norms."""
+def with_eps(model, eps=1e-6):
+    """A network with one epsilon in all layer norms, where timm's are not the host's."""
     for module in model.modules():
         if isinstance(module, nn.LayerNorm):
             module.eps = eps
@@ -124,7 +124,7 @@ def resnets():
             ('resnet50d', {}, P.ResNetV1d, {}),
             ('resnext50_32x4d', {}, P.ResNeXt, dict(groups=32, width_per_group=4)),
             ('seresnet50', {}, P.SEResNet, {}),
-            ('seresnext50d_32x4d', {}, P.SEResNeXt,
+            ('seresnext26d_32x4d', {}, P.SEResNeXt,
              dict(groups=32, width_per_group=4, deep_stem=True, avg_down=True)),
             ('resnest50d', {}, P.ResNeSt, {}),
             ('res2net50d', {}, P.Res2Net, {}),
@@ -181,8 +181,8 @@ def swins():
     window = 3
 
     def theirs():
-        return timm('swin_tiny_patch4_window7_224', img_size=144, window_size=window, depths=SWIN['depths'],
-                    embed_dim=SWIN['embed_dims'], num_heads=SWIN['num_heads'])
+        return timm('swin_tiny_patch4_window7_224', img_size=192, window_size=window,
+                    depths=SWIN['depths'], embed_dim=SWIN['embed_dims'], num_heads=SWIN['num_heads'])
 
     def from_torchvision():
         return torchvision.SwinTransformer([4, 4], SWIN['embed_dims'], SWIN['depths'],
@@ -194,12 +194,12 @@ def swins():
     for name, host in hosts.items():
         for origin, source, release in (('timm', theirs, None), ('torchvision', from_torchvision, None),
                                         ('the Swin release', theirs, swin_release)):
-            yield f'{origin} swin, {name}', case(origin, source, host, swin_maps, 144, release)
+            yield f'{origin} swin, {name}', case(origin, source, host, swin_maps, 192, release)
 
 
 def pvts():
     def theirs():
-        return wide_eps(timm('pvt_v2_b0', embed_dims=(8, 16, 40, 64), depths=(1, 2, 1, 2)))
+        return with_eps(timm('pvt_v2_b0', embed_dims=(8, 16, 40, 64), depths=(1, 2, 1, 2)))
 
     def host():
         return mmdet.PyramidVisionTransformerV2(embed_dims=8, num_layers=[1, 2, 1, 2])
@@ -263,11 +263,13 @@ def transformers():
         return timm('samvit_base_patch16', img_size=64, embed_dim=32, depth=2, num_heads=2,
                     window_size=3, global_attn_indexes=(1, ))
 
-    def sam_host():
-        return mmpretrain.ViTSAM(dict(VIT, global_attn_indexes=[1]), 64, window_size=3)
+    def sam_host(eps):
+        return mmpretrain.ViTSAM(dict(VIT, global_attn_indexes=[1]), 64, window_size=3,
+                                 norm_cfg=dict(type='LN', eps=eps))
 
-    yield 'timm samvit', case('timm', sam, sam_host)
-    yield 'released sam', case('the SAM release', sam, sam_host, release=sam_release)
+    yield 'timm samvit', case('timm', sam, lambda: sam_host(1e-5))
+    yield 'released sam', case('the SAM release', lambda: with_eps(sam()), lambda: sam_host(1e-6),
+                               release=sam_release)
 
 
 CASES = {name: each for part in (resnets, convnexts, swins, pvts, mobile, transformers)

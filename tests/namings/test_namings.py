@@ -9,9 +9,8 @@ from mmdla.namings import namings_of, present
 def randomise(model):
     """Values anywhere, none that a network starts with: norms and scales of layers among them."""
     generator = torch.Generator().manual_seed(0)
-    for name, value in [*model.named_parameters(), *model.named_buffers()]:
-        if not value.is_floating_point():
-            continue
+    statistics = [(name, value) for name, value in model.named_buffers() if 'running' in name]
+    for name, value in [*model.named_parameters(), *statistics]:
         with torch.no_grad():
             if value.dim() > 1 and name.endswith('weight'):
                 value.normal_(0, value[0].numel()**-0.5, generator=generator)
@@ -30,7 +29,9 @@ def source_of(case):
 
 def build(case):
     """Without the hosts' initial weights, which no test needs."""
-    return case.host().eval().double()
+    host = case.host().double()
+    host.eval()
+    return host
 
 
 def parameters():
