@@ -1,31 +1,31 @@
-"""Names of EfficientNet (``b0`` to ``b8``, and timm's ``es``, ``em`` and ``el`` for the Edge TPU).
+"""Names of EfficientNet (``b0`` to ``b8``, ``l2``, and for the Edge TPU ``es`` and ``em``).
 
 mmpretrain pads as TensorFlow does and has the norms' epsilon of TensorFlow, by default: its outputs are
 those of timm's ``tf_efficientnet_*``. They are those of timm's ``efficientnet_*`` and torchvision's
 ``efficientnet_b0`` to ``b4`` with ``conv_cfg=None, norm_cfg=dict(type='BN')``, and those of
 torchvision's ``b5`` to ``b7`` with ``conv_cfg=None``. The Edge TPU's have ``act_cfg=dict(type='ReLU')``.
 
-Left out: EfficientNetV2, which is another class in mmpretrain; ``lite`` and ``_pruned`` networks.
+Left out: EfficientNetV2, which is another class in mmpretrain; timm's ``el``, whose first block has
+another width; ``lite`` and ``_pruned`` networks.
 """
 import re
 
 from .inverted_residual import name_timm_layers, name_torchvision_layers
 from .naming import Naming, Tensors, highest
 
-# stages with stride 1, which the host appends to the stage ahead of them
-APPENDED = {4: 3, 6: 5}
+# the host's, of each of the sources': it appends those with stride 1 to the one ahead
+STAGES = (1, 2, 3, 4, 4, 5, 5)
 
 
 def in_host_stages(tensors: Tensors) -> Tensors:
     """``blocks.`` by the host's stages."""
     def place(match):
         stage, block = int(match[1]), int(match[2])
-        if stage in APPENDED:
-            stage = APPENDED[stage]
-            block += 1 + highest(tensors, rf'blocks\.{stage}\.(\d+)\.')
-        return f'layers.{stage + 1 - sum(stage > other for other in APPENDED)}.{block}.'
+        if stage and STAGES[stage] == STAGES[stage - 1]:
+            block += 1 + highest(tensors, rf'blocks\.{stage - 1}\.(\d+)\.')
+        return f'layers.{STAGES[stage]}.{block}.'
 
-    return {re.sub(r'^blocks\.(\d+)\.(\d+)\.', place, name): value for name, value in tensors.items()}
+    return {re.sub(r'^blocks\.([0-6])\.(\d+)\.', place, name): value for name, value in tensors.items()}
 
 
 TIMM = (

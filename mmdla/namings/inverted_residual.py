@@ -19,7 +19,8 @@ KINDS = {
     'conv': dict(conv='conv', bn1='bn'),
 }
 TIMM_BLOCK = r'(blocks\.\d+\.\d+)\.((?:se\.)?\w+)\.(.*)'
-TORCHVISION_BLOCK = r'(.*)\.block\.(\d)\.(\w+)\.(.*)'
+TORCHVISION_BLOCK = r'(.*)\.block\.(\d)\.(fc[12]|[01])\.(.*)'
+ORDER = ('expand_conv', 'depthwise_conv', 'linear_conv')
 
 
 def name_timm_layers(tensors: Tensors) -> Tensors:
@@ -45,14 +46,14 @@ def name_torchvision_layers(tensors: Tensors) -> Tensors:
     for match in filter(None, found.values()):
         if match[3] == '0' and match[4] == 'weight':
             convolutions.setdefault(match[1], []).append(match[2])
+    layers = {(block, place): layer for block, places in convolutions.items()
+              for place, layer in zip(sorted(places), ORDER[-len(places):])}
     renamed = {}
     for given, match in found.items():
         name = given
-        if match and match[3] in ('fc1', 'fc2'):
+        if match and match[3].startswith('fc'):
             name = f'{match[1]}.se.conv{match[3][-1]}.conv.{match[4]}'
-        elif match:
-            order = ('expand_conv', 'depthwise_conv', 'linear_conv')[-len(convolutions[match[1]]):]
-            layer = order[sorted(convolutions[match[1]]).index(match[2])]
+        elif match and (layer := layers.get((match[1], match[2]))):
             name = f'{match[1]}.{layer}.{("conv", "bn")[int(match[3])]}.{match[4]}'
         renamed[name] = tensors[given]
     return renamed

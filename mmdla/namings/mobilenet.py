@@ -10,7 +10,7 @@ widths than mmpretrain has, all of which fail by their names or shapes.
 """
 import re
 
-from .inverted_residual import name_timm_layers, name_torchvision_layers
+from .inverted_residual import ORDER, name_timm_layers, name_torchvision_layers
 from .naming import Naming, Tensors, highest
 
 STAGES = (1, 2, 3, 4, 3, 3, 1)  # blocks of MobileNetV2
@@ -20,16 +20,12 @@ BLOCKS = {number: f'layer{place}.' for number, place in enumerate(
 
 def number_layers(tensors: Tensors) -> Tensors:
     """MobileNetV2's layers by number in ``conv``, as in the host; the first block has no expansion."""
-    def number(match):
-        place = ('depthwise_conv', 'linear_conv') if match[1] == 'blocks.0.0.' else (
-            'expand_conv', 'depthwise_conv', 'linear_conv')
-        return f'{match[1]}conv.{place.index(match[2])}.'
+    def place(match):
+        number = ORDER.index(match[3]) - (match[1] == match[2] == '0')
+        return f'layer{int(match[1]) + 1}.{match[2]}.conv.{number}.'
 
-    layers = r'^(blocks\.\d\.\d\.)(expand_conv|depthwise_conv|linear_conv)\.'
-    numbered = {re.sub(layers, number, name): value
-                for name, value in name_timm_layers(tensors).items()}
-    return {re.sub(r'^blocks\.(\d)\.', lambda m: f'layer{int(m[1]) + 1}.', name): value
-            for name, value in numbered.items()}
+    return {re.sub(rf'^blocks\.(\d)\.(\d)\.({"|".join(ORDER)})\.', place, name): value
+            for name, value in name_timm_layers(tensors).items()}
 
 
 def number_blocks(tensors: Tensors) -> Tensors:

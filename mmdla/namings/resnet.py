@@ -6,9 +6,10 @@ pooling in a shortcut even at stride 1, where mmpretrain's ResNetV1d and ResNeSt
 mmpretrain's networks agree where all arguments do (``stem_channels=128`` for ``resnest101e``;
 ``deep_stem=False, avg_down=False`` for ``res2net50_26w_4s``, whose names are the same).
 
-Left out: stems of another width (``resnet50t``), which fail by their shapes; ``avd_first`` of
-``resnest50d_4s2x40d``; anti-aliased and ECA networks; dilated ones with ``avg_down``, where timm pools
-at stride 1, too; groups in a Res2Net's branches (``res2next50``), which mmpretrain does not have.
+Left out: stems of another width (``resnet50t``) and groups in a Res2Net's branches (``res2next50``),
+which fail by their shapes; ECA, which fails by its names. Neither tells ``avd_first`` of
+``resnest50d_4s2x40d``, anti-aliasing, or a dilated network with ``avg_down``, where timm pools at
+stride 1, too: their tensors load, and the hosts compute something else.
 """
 from .naming import Naming
 

@@ -8,9 +8,9 @@ Layer scales need ``layer_scale_init_value`` in the host, ``norm_pre`` needs ``p
 ``fc_norm`` needs ``out_type='avg_featmap', final_norm=False``. CLIP's networks and
 timm's SAM have norms with ``eps=1e-5``, SAM's release has the host's.
 
-Left out: a distillation token (another class in mmpretrain), registers, norms of queries and keys, a
-position embedding without the class token (DeiT III) and windows, whose tensors keep their names.
-SAM's prompt encoder and mask decoder are no part of the backbone: their tensors keep their names, too.
+Left out: a distillation token (another class in mmpretrain), registers, norms of queries and keys,
+whose tensors keep their names; a position embedding without the class token (DeiT III), whose shape
+differs. SAM's prompt encoder and mask decoder are no part of the backbone and keep their names, too.
 """
 from .naming import Naming
 
@@ -41,7 +41,7 @@ TORCHVISION = (
 )
 SAM = (
     (r'^image_encoder\.', ''),
-    (BLOCK.replace('layers', 'blocks') + r'mlp\.lin([12])\.', r'\1.mlp.fc\2.'),
+    (r'^(blocks\.\d+)\.mlp\.lin([12])\.', r'\1.mlp.fc\2.'),
     *TIMM,
     (r'^neck\.', 'channel_reduction.'),
 )
