@@ -2,9 +2,11 @@
 
 Both hosts have the same names; mmpretrain norms its last stage only, mmdet every output. The
 classifier's norm is the host's norm of the last stage, and norms of other outputs (``norm0.``) are in no
-classifier's checkpoint. Where a map is no larger than a window, the classifiers and mmpretrain do not
-shift it, and mmdet (like mmpretrain with ``pad_small_map=True``) does: there outputs differ.
-So do those of timm's networks on maps that windows do not tile: it shifts ahead of the padding.
+classifier's checkpoint.
+
+Where a map is no larger than a window, the classifiers and mmpretrain do not shift it, and mmdet (like
+mmpretrain with ``pad_small_map=True``) does: there outputs differ. So do those of timm's networks on
+maps that windows do not tile: it shifts ahead of the padding.
 
 Left out: Swin V2 and timm's ``swin_s3``, whose windows differ between stages.
 """

@@ -5,12 +5,13 @@ call the layers of a feed-forward network ``linear_1`` and ``linear_2``: both ar
 embedding stays as it is: its grid is the loader's matter.
 
 Layer scales need ``layer_scale_init_value`` in the host, ``norm_pre`` needs ``pre_norm=True``, and
-``fc_norm`` needs ``out_type='avg_featmap', final_norm=False``. CLIP's networks and
-timm's SAM have norms with ``eps=1e-5``, SAM's release has the host's.
+``fc_norm`` needs ``out_type='avg_featmap', final_norm=False``. The norms of CLIP's networks and of
+timm's SAM have ``eps=1e-5``; those of SAM's release have the host's 1e-6.
 
 Left out: a distillation token (another class in mmpretrain), registers, norms of queries and keys,
 whose tensors keep their names; a position embedding without the class token (DeiT III), whose shape
-differs. SAM's prompt encoder and mask decoder are no part of the backbone and keep their names, too.
+differs. SAM's prompt encoder and mask decoder are no part of the backbone and keep their names, too:
+load its release with the prefix ``image_encoder.``.
 """
 from .naming import Naming
 
