@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmpretrain.models import ConvNeXt
 
 from mmdla.attention import Interaction
 from mmdla.engine.attention_map import AttentionRecorder
@@ -21,7 +20,6 @@ from mmdla.registry import MODELS
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / 'docs' / 'examples'
-SMALL = dict(depths=[2, 2, 3, 2], channels=[32, 64, 96, 128])
 
 
 @pytest.fixture
@@ -30,17 +28,20 @@ def examples():
     before = dict(MODELS.module_dict)
     for name in ('my_attention', 'my_trunk'):
         spec = importlib.util.spec_from_file_location(name, EXAMPLES / f'{name}.py')
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
     yield
     for name in set(MODELS.module_dict) - set(before):
         del MODELS.module_dict[name]
+    for name in ('my_attention', 'my_trunk'):
+        del sys.modules[name]
 
 
 def test_the_examples_are_short():
     classes = {node.name: node.end_lineno - node.lineno + 2 for file in EXAMPLES.glob('*.py')
                for node in ast.parse(file.read_text()).body if isinstance(node, ast.ClassDef)}
-    assert classes.keys() == {'MovingAverage', 'GRU', 'ChannelScale', 'MyConvNeXt'}
-    assert classes['MovingAverage'] <= 30 and classes['GRU'] <= 15 and classes['MyConvNeXt'] <= 40
+    assert classes.keys() == {'MovingAverage', 'GRU', 'ChannelScale', 'Block', 'MyNet', 'MyTrunk'}
+    assert classes['MovingAverage'] <= 30 and classes['GRU'] <= 15 and classes['MyTrunk'] <= 25
 
 
 @pytest.mark.parametrize('backbone', [
@@ -79,8 +80,7 @@ def test_a_detector_trains_with_a_class_of_the_users(backbone, mini_root, tmp_pa
     lambda: DLAResNet(18, context_unit=dict(type='GRU')),
     lambda: DLAResNet(18, 'base', context_unit=dict(type='mmdla.GRU')),
     lambda: VisionTransformer('deit-tiny', interaction=dict(type='mmdla.MovingAverage')),
-    lambda: MODELS.build(dict(type='mmdla.MyConvNeXt', arch=SMALL, out_indices=(0, 3),
-                              gap_before_final_norm=False, interaction=dict(type='mmdla.DLABase'))),
+    lambda: MODELS.build(dict(type='mmdla.MyTrunk', interaction=dict(type='mmdla.DLABase'))),
 ], ids=['form', 'unit', 'unit of the base form', 'vision transformer', 'trunk'])
 def test_any_backbone_takes_them(build):
     model = build()
@@ -95,16 +95,12 @@ def test_any_backbone_takes_them(build):
 
 
 @pytest.mark.usefixtures('examples')
-@pytest.mark.parametrize('options', [
-    dict(), dict(out_indices=(0, 1, 2, 3), gap_before_final_norm=False)], ids=['defaults', 'maps'])
 @pytest.mark.parametrize('form', ['MRLALight', 'DLALight'])
-def test_a_trunk_of_ones_own_starts_as_the_hosts(form, options, tmp_path):
-    options = dict(arch=SMALL, **options)
-    host = ConvNeXt(**options)
+def test_a_trunk_of_ones_own_starts_as_it_was(form, tmp_path):
+    host = sys.modules['my_trunk'].MyNet()
     torch.save(host.state_dict(), tmp_path / 'host.pth')
     model = MODELS.build(dict(
-        type='mmdla.MyConvNeXt', **options, interaction=dict(type=f'mmdla.{form}'),
-        attention_init='zero',
+        type='mmdla.MyTrunk', interaction=dict(type=f'mmdla.{form}'), attention_init='zero',
         init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'host.pth'))))
     model.init_weights()
     x = torch.randn(2, 3, 64, 64)
@@ -114,11 +110,17 @@ def test_a_trunk_of_ones_own_starts_as_the_hosts(form, options, tmp_path):
 
 @pytest.mark.usefixtures('examples')
 def test_a_trunk_of_ones_own_freezes():
-    model = MODELS.build(dict(type='mmdla.MyConvNeXt', arch=SMALL, frozen_stages=2,
+    model = MODELS.build(dict(type='mmdla.MyTrunk', frozen_stages=1,
                               interaction=dict(type='mmdla.MRLALight'))).train()
     trained = {name.split('.')[1] for name, p in model.named_parameters()
                if name.startswith('attention.') and p.requires_grad}
-    assert trained == {'2', '3'} and not model.attention[1].training and model.attention[2].training
+    assert trained == {'1'} and not model.attention[0].training and model.attention[1].training
+
+
+@pytest.mark.usefixtures('examples')
+def test_a_trunk_of_ones_own_refuses_unknown_arguments():
+    with pytest.raises(UserError, match='MyTrunk has no argument dephts'):
+        MODELS.build(dict(type='mmdla.MyTrunk', dephts=(2, 2)))
 
 
 @pytest.mark.usefixtures('examples')

@@ -1,37 +1,57 @@
-"""A trunk of one's own: mmpretrain's ConvNeXt with layer attention after its blocks."""
-from mmpretrain.models.backbones import convnext
+"""A backbone of one's own, and the adapter that puts layer attention after its blocks."""
+from mmengine.model import BaseModule
+from torch import nn
 
 from mmdla.registry import MODELS
 from mmdla.trunks.trunk import Trunk
 
 
-@MODELS.register_module()
-class MyConvNeXt(Trunk, convnext.ConvNeXt):
-    """Takes the host's arguments, and ``interaction`` and ``attention_init``."""
+class Block(nn.Module):
 
-    def __init__(self, arch='tiny', interaction=None, attention_init='scaled', **kwargs):
-        super().__init__(arch, **self.host_arguments(kwargs))
-        stages = list(zip(self.channels, self.depths))
-        self.add_attention(interaction, attention_init, stages, dict(type='mmpretrain.LN2d', eps=1e-6))
-        self.freeze_attention(self.frozen_stages)
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x):
+        return x + self.norm(self.conv(x)).relu()
+
+
+class MyNet(BaseModule):
+
+    def __init__(self, widths=(32, 64), depths=(2, 3), frozen_stages=0, init_cfg=None):
+        super().__init__(init_cfg)
+        self.widths, self.depths, self.frozen_stages = widths, depths, frozen_stages
+        self.downsample = nn.ModuleList(nn.Conv2d(c_in, c, 4, 4) for c_in, c in zip((3, *widths), widths))
+        self.stages = nn.ModuleList(nn.Sequential(*(Block(c) for _ in range(n)))
+                                    for c, n in zip(widths, depths))
+
+    def forward(self, x):
+        outs = []
+        for downsample, blocks in zip(self.downsample, self.stages):
+            x = blocks(downsample(x))
+            outs.append(x)
+        return tuple(outs)
+
+
+@MODELS.register_module()
+class MyTrunk(Trunk, MyNet):
+    """MyNet with ``interaction``, ``attention_init``, ``with_cp`` and a strict ``init_cfg``."""
+
+    def __init__(self, interaction=None, attention_init='scaled', **kwargs):
+        super().__init__(**self.host_arguments(kwargs))
+        stages = list(zip(self.widths, self.depths))
+        self.add_attention(interaction, attention_init, stages, dict(type='BN'))
 
     def forward(self, x):
         outs, state = [], None
         for i, blocks in enumerate(self.stages):
-            x = self.downsample_layers[i](x)
-            state = self.attention[i].initial_state(x, state)
-            for index, block in enumerate(blocks):
-                x, state = self.connect(self.attention[i], index, block(x), x, state)
-            if i in self.out_indices:
-                pool = self.gap_before_final_norm
-                out = getattr(self, f'norm{i}')(x.mean((2, 3), keepdim=True) if pool else x)
-                outs.append(out.flatten(1) if pool else out)
+            x, state = self.scan(i, blocks, self.downsample[i](x), state)
+            outs.append(x)
         return tuple(outs)
 
-    def train(self, mode=True):
-        super().train(mode)
-        self.freeze_attention(self.frozen_stages)
-        return self
+    def is_frozen(self, stage, layer):
+        return stage < self.frozen_stages
 
     def block_name(self, stage, layer):
         return f'stages.{stage}.{layer}'

@@ -46,6 +46,30 @@ def test_init_weights(form, num_layers):
             torch.testing.assert_close(norm.weight, torch.full((8, ), float(gamma)))
 
 
+def test_init_weights_of_a_layer_scale():
+    attention = MRLABase(8, 4, BN, dim_per_head=4, layer_scale=True)
+    for how, gamma, scale in (('scaled', 0.5, 1), ('one', 1, 1), ('zero', 0.5, 0)):
+        attention.init_weights(how)
+        assert all((norm.weight == gamma).all() for norm in attention.norms)
+        assert all((s == scale).all() for s in attention.scales)
+
+
+def test_a_layer_scale_of_one_is_the_papers_form_and_another_follows_the_relu():
+    attention = MRLABase(8, 2, BN, dim_per_head=4, layer_scale=True).double().eval()
+    plain = MRLABase(8, 2, BN, dim_per_head=4).double().eval()
+    plain.load_state_dict(attention.state_dict(), strict=False)
+    x = torch.randn(2, 8, 5, 3).double()
+    branch = plain(0, x, x, None)[0] - x
+    for scale in (1.0, -0.5):
+        nn.init.constant_(attention.scales[0], scale)
+        torch.testing.assert_close(attention(0, x, x, None)[0], x + scale * branch)
+
+
+def test_a_layer_scale_is_refused_without_a_relu():
+    with pytest.raises(UserError, match='layer_scale is for the form with a ReLU'):
+        MRLABase(8, 4, dict(type='mmpretrain.LN2d'), dim_per_head=4, pre_norm=True, layer_scale=True)
+
+
 def test_groups_of_one_layer_have_none_to_refresh():
-    with pytest.raises(UserError, match='a stage of one block has none'):
+    with pytest.raises(UserError, match='of one block has none'):
         DLABase(8, 4, BN, dim_per_head=4, group=1, context_unit=dict(reduction=2))

@@ -63,7 +63,8 @@ def test_zero_init_is_the_host_bit_for_bit_and_trains(trunk, form):
     assert unknown == [] and all(name.startswith('attention.') for name in missing)
     x = torch.randn(2, 3, 65, 97)
     for mode in (False, True):
-        outs, expected = (net.train(mode)(x) for net in (model, host))
+        model.train(mode), host.train(mode)
+        outs, expected = model(x), host(x)
         assert all(torch.equal(out, other) for out, other in zip(outs, expected))
     total(model(x)).backward()
     for attention in model.attention:

@@ -1,0 +1,66 @@
+"""Forward passes on fake CUDA tensors: what stays on the CPU, or has another dtype, shows.
+
+torch's FakeTensorMode makes tensors without memory, on a GPU that need not be there. Autograd asks the
+driver for a device, so that there is no backward pass here.
+"""
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from zoo import FORMS, TRUNKS, UNITS, build
+
+AUTOCAST = {
+    'float32': nullcontext,
+    'bfloat16': lambda: torch.autocast('cuda', torch.bfloat16),
+    'float16': lambda: torch.autocast('cuda', torch.float16),
+}
+
+
+def put_on_fake_cuda(model):
+    """Replace parameters and buffers; to be called in a FakeTensorMode."""
+    for module in model.modules():
+        for name, p in module.named_parameters(recurse=False):
+            fake = torch.empty(p.shape, dtype=p.dtype, device='cuda')
+            setattr(module, name, nn.Parameter(fake, p.requires_grad))
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype, device='cuda'))
+    return model
+
+
+def check(model, autocast, mode):
+    with FakeTensorMode():
+        model = put_on_fake_cuda(model.train(mode))
+        with AUTOCAST[autocast]():
+            outs = model(torch.empty(2, 3, 64, 96, device='cuda'))
+        assert all(out.device.type == 'cuda' and out.requires_grad for out in outs)
+
+
+@pytest.mark.parametrize('autocast', AUTOCAST)
+@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('trunk', TRUNKS)
+def test_every_form_on_every_trunk(trunk, form, autocast):
+    check(build(trunk, form), autocast, mode=True)
+
+
+@pytest.mark.parametrize('unit', UNITS)
+@pytest.mark.parametrize('form', ['dla_l', 'dla_b'])
+@pytest.mark.parametrize('trunk', ['ResNet', 'DetSwinTransformer'])
+def test_every_context_unit(trunk, form, unit):
+    config = {**FORMS[form], 'context_unit': UNITS[unit], 'initial_context': 'learned'}
+    check(build(trunk, config), 'float16', mode=True)
+
+
+@pytest.mark.parametrize('trunk', TRUNKS)
+def test_in_eval_mode(trunk):
+    check(build(trunk, 'dla_b'), 'bfloat16', mode=False)
+
+
+def test_a_tensor_left_on_the_cpu_shows():
+    class Left(nn.Module):
+        def forward(self, x):
+            return (x + torch.ones(x.shape[1], 1, 1), )
+
+    with pytest.raises(RuntimeError, match='device'):
+        check(Left(), 'float32', mode=True)
