@@ -25,14 +25,15 @@ from mmdla.registry import MODELS
 FOR_THE_LOG_FILE = (
     '\n' + '-' * 60, 'Config:\n', 'Hooks will be executed', 'Distributed training is not used',
     'Failed to search registry', '"FileClient" will', '"HardDiskBackend" is', 'paramwise_options')
-
+OF_FROZEN_PARAMETERS = 'is skipped since its requires_grad=False'
 
 OF_MMENGINE = ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook)
 
 
 def worth_showing(record: logging.LogRecord) -> bool:
     """Whether a person at the console wants to see a log record."""
-    return not record.getMessage().startswith(FOR_THE_LOG_FILE)
+    text = record.getMessage()
+    return not (text.startswith(FOR_THE_LOG_FILE) or text.endswith(OF_FROZEN_PARAMETERS))
 
 
 def explained(part: str, method: Callable) -> Callable:

@@ -150,7 +150,7 @@ def of_other_classes(own: Dict[str, Tensor], given: Dict[str, Tensor], cfg: Conf
     wider = shapes_with_one_more_class(cfg)
     remade = {name for name in own if name in given and
               differ_by_classes(own[name].shape, wider.get(name), given[name].shape)}
-    if why and not remade:
+    if why and not remade and not mismatches(own, given):
         raise UserError(f'{why}, and nothing in the model depends on a num_classes of the config: set '
                         'it in the head.')
     return (remade, why or 'the number of classes differs') if why or others & remade else (set(), '')
@@ -177,7 +177,7 @@ def differ_by_classes(own: torch.Size, wider: Optional[torch.Size], given: torch
 
 def shapes_with_one_more_class(cfg: Config) -> Dict[str, torch.Size]:
     """Shapes of the model's tensors if every number of classes in its config were larger by one."""
-    model = deepcopy(cfg.model.to_dict())
+    model = deepcopy(cfg.model)
     widen(model)
     try:
         with torch.random.fork_rng(devices=[]):
