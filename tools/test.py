@@ -131,6 +131,8 @@ def main():
     runner = Runner.from_cfg(cfg)
     if cfg.get('start_from'):
         check_start(runner, checkpoint)
+        if args.progress:
+            cli.note(cfg.launcher, str(runner.start))
     else:
         check_fit(getattr(runner.model, 'module', runner.model), filename, checkpoint)
     if args.out:

@@ -142,6 +142,8 @@ def main():
     runner = Runner.from_cfg(cfg)
     if checkpoint is not None:
         check_start(runner, checkpoint)
+    if args.progress and runner.start:
+        cli.note(cfg.launcher, str(runner.start))
     try:
         with progress(runner) if args.progress else nullcontext():
             runner.train()

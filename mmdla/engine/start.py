@@ -28,7 +28,7 @@ class Start(NamedTuple):
     Attributes:
         filename (str): Of the checkpoint.
         tensors (dict[str, Tensor]): By their names in the model.
-        fresh (list[str]): Tensors of layer attention that start at zero effect.
+        fresh (list[str]): Tensors of attention that start at zero effect.
         remade (list[str]): Tensors that keep their initialisation, since they depend on the classes.
         why (str): In which way the classes differ.
     """
@@ -50,7 +50,7 @@ class Start(NamedTuple):
         taken, whole = len(self.tensors), len(self.tensors) + len(self.remade)
         parts = [f'started from {self.filename}: {taken} of {whole} tensors taken']
         if self.fresh:
-            parts.append(f'layer attention ({len(self.fresh)} tensors) starts at zero effect')
+            parts.append(f'attention ({len(self.fresh)} tensors) starts at zero effect')
         if self.remade:
             parts.append(f'made anew, since {self.why}: {shorten(self.remade, 20)}')
         return '; '.join(parts)

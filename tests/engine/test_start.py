@@ -123,7 +123,7 @@ def test_it_says_what_it_did(plain):
     cfg = read(DLA)
     taken = start.fit(build(cfg), cfg, plain[0], 'train')
     assert str(taken) == ('started from trained.pth: 192 of 192 tensors taken; '
-                          'layer attention (88 tensors) starts at zero effect')
+                          'attention (88 tensors) starts at zero effect')
 
 
 def test_another_number_of_classes(plain):
@@ -136,7 +136,7 @@ def test_another_number_of_classes(plain):
     assert torch.equal(torch.get_rng_state(), state)
     taken.fill(started)
     assert taken.remade == OF_CLASSES
-    assert (f'188 of 192 tensors taken; layer attention (88 tensors) starts at zero effect; made anew, '
+    assert (f'188 of 192 tensors taken; attention (88 tensors) starts at zero effect; made anew, '
             f'since it was trained on other classes (disk, box, triangle and 2 more): {OF_CLASSES[0]}, '
             in str(taken))
     for name, value in started.state_dict().items():

@@ -62,7 +62,7 @@ def test_training_starts_there_and_goes_on_after_a_stop(call, detector, tmp_path
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     assert f'no checkpoint in {tmp_path}: training starts from {detector}' in said
-    assert '192 of 192 tensors taken; layer attention (88 tensors) starts at zero effect' in said
+    assert '192 of 192 tensors taken; attention (88 tensors) starts at zero effect' in said
     before, after = weights(detector), weights(tmp_path / 'epoch_1.pth')
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert not any(value.any() for name, value in after.items()
@@ -90,7 +90,7 @@ model = dict(roi_head=dict(bbox_head=dict(num_classes=2)))
     done = call('train.py', config, '--work-dir', tmp_path / 'w', *SHORT)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
-    assert ('188 of 192 tensors taken; layer attention (88 tensors) starts at zero effect; made anew, '
+    assert ('188 of 192 tensors taken; attention (88 tensors) starts at zero effect; made anew, '
             'since it was trained on other classes (disk, box, triangle and 2 more): '
             'roi_head.bbox_head.fc_cls.weight' in said)
     assert (tmp_path / 'w' / 'epoch_1.pth').is_file()
