@@ -60,8 +60,10 @@ def plain():
     return dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=CLASSES))), model
 
 
-def changed(checkpoint, **tensors):
-    return {**checkpoint, 'state_dict': {**checkpoint['state_dict'], **tensors}}
+@pytest.fixture(scope='module')
+def model():
+    """The detector with attention, for tests that leave it as it is."""
+    return build(read(DLA))
 
 
 @pytest.mark.parametrize('backbone', [dict(), dict(type='mmdla.MRLAResNet', _delete_=True, depth=18,
@@ -119,9 +121,9 @@ def test_a_detector_with_attention_is_taken_whole():
                for name, value in started.state_dict().items())
 
 
-def test_it_says_what_it_did(plain):
+def test_it_says_what_it_did(plain, model):
     cfg = read(DLA)
-    taken = start.fit(build(cfg), cfg, plain[0], 'train')
+    taken = start.fit(model, cfg, plain[0], 'train')
     assert str(taken) == ('started from trained.pth: 192 of 192 tensors taken; '
                           'attention (88 tensors) starts at zero effect')
 
@@ -149,17 +151,17 @@ def test_another_number_of_classes(plain):
     (('box', 'disk', 'triangle', 'star', 'cross'), 'its classes are in another order'),
     (('ring', 'box', 'triangle', 'star', 'cross'), 'it was trained on other classes'),
 ])
-def test_as_many_classes_of_other_names(plain, classes, words):
+def test_as_many_classes_of_other_names(plain, model, classes, words):
     cfg = read(DLA)
     cfg.train_dataloader.dataset.metainfo.classes = classes
-    taken = start.fit(build(cfg), cfg, plain[0], 'train')
+    taken = start.fit(model, cfg, plain[0], 'train')
     assert taken.remade == (OF_CLASSES if words else []) and (words or '') in str(taken)
 
 
-def test_classes_that_no_file_records(plain):
+def test_classes_that_no_file_records(plain, model):
     cfg = read(DLA)
     bare = plain[0]['state_dict']
-    assert not start.fit(build(cfg), cfg, bare, 'train').remade
+    assert not start.fit(model, cfg, bare, 'train').remade
     cfg = read(DLA, model__roi_head__bbox_head__num_classes=3)
     taken = start.fit(build(cfg), cfg, bare, 'train')
     assert taken.remade == OF_CLASSES and 'since the number of classes differs' in str(taken)
@@ -204,12 +206,12 @@ def test_shapes_that_differ_by_classes(own, wider, given, expected):
     (lambda t: t.pop('backbone.conv1.weight'), r'does not fit DLAResNet-18, tensors 1 missing'),
     (lambda t: [t.pop(k) for k in list(t) if k.startswith('backbone.')], r'has no tensors backbone\.\*'),
 ])
-def test_what_does_not_fit_stops(plain, change, words):
+def test_what_does_not_fit_stops(plain, model, change, words):
     tensors = dict(plain[0]['state_dict'])
     change(tensors)
     cfg = read(DLA)
     with pytest.raises(UserError, match=words) as error:
-        start.fit(build(cfg), cfg, dict(state_dict=tensors), 'train')
+        start.fit(model, cfg, dict(state_dict=tensors), 'train')
     assert '\n' not in str(error.value)
 
 
@@ -223,12 +225,12 @@ def test_attention_that_does_not_start_at_zero(plain, options, words):
         start.fit(build(cfg), cfg, plain[0], 'train')
 
 
-def test_classes_without_a_setting(plain, monkeypatch):
+def test_classes_without_a_setting(plain, model, monkeypatch):
     cfg = read(DLA)
     cfg.train_dataloader.dataset.metainfo.classes = CLASSES[::-1]
     monkeypatch.setattr(start, 'widen', lambda model: None)
     with pytest.raises(UserError, match='in another order, and nothing in the model depends'):
-        start.fit(build(cfg), cfg, plain[0], 'train')
+        start.fit(model, cfg, plain[0], 'train')
 
 
 def test_a_plain_backbone_of_the_host_starts_too(plain):
