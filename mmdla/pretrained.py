@@ -2,7 +2,7 @@
 import logging
 import os
 from collections import OrderedDict
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 import torch
 from mmengine.logging import print_log
@@ -168,7 +168,20 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
     """
     if '://' not in filename and not os.path.isfile(filename):
         raise missing_start(filename, backbone.can_start_plain)
-    checkpoint = read_checkpoint(filename)
+    given, rest = fitting(backbone, read_checkpoint(filename), filename, prefix)
+    backbone.load_state_dict(given, strict=False)
+    print_log(
+        f'backbone: {len(given)} of {len(backbone.state_dict())} tensors loaded from {filename}' +
+        (f'; the other {len(rest)}, attention, start at zero effect' if rest else ''),
+        'current', logging.INFO)
+
+
+def fitting(backbone: nn.Module, checkpoint, filename: str,
+            prefix: Optional[str] = None) -> Tuple[Dict[str, Tensor], List[str]]:
+    """The tensors of a checkpoint that fill a backbone, and the names of those left at zero effect.
+
+    Arguments and errors are :func:`load_backbone`'s; ``checkpoint`` is what the file holds.
+    """
     tensors = state_dict_of(checkpoint, filename)
     if prefix is None:
         prefix = 'backbone.' if any(k.startswith('backbone.') for k in tensors) else ''
@@ -204,12 +217,7 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
                         f'tensors {"; ".join(problems)}: {hint}.')
     if prefix in ('', 'backbone.'):
         check_arguments(backbone, trained_config(checkpoint), filename)
-    backbone.load_state_dict(given, strict=False)
-    rest = len(own) - len(expected)
-    print_log(
-        f'backbone: {sum(k in given for k in own)} of {len(own)} tensors loaded from {filename}' +
-        (f'; the other {rest}, attention, start at zero effect' if rest else ''),
-        'current', logging.INFO)
+    return given, [name for name in own if name not in expected]
 
 
 def check_fit(model: nn.Module, filename: str, checkpoint, part: str = '') -> None:

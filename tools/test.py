@@ -1,6 +1,7 @@
 """Test a detector (COCO AP) or a classifier (accuracy).
 
     python tools/test.py configs/mini/faster_rcnn_dla_l18_mini.py work_dirs/.../epoch_6.pth
+    python tools/test.py CONFIG --start-from DETECTOR.pth    # as training from that detector starts
 
 Writes WORK_DIR/metrics.json and, for a detector, its detections in COCO's results format to
 WORK_DIR/results.bbox.json (and results.segm.json).
@@ -9,7 +10,7 @@ import json
 import os
 from contextlib import nullcontext
 
-from mmdla.engine import cli, preflight
+from mmdla.engine import cli, preflight, start
 from mmdla.engine.data_config import type_name
 from mmdla.engine.draw_hook import DrawHook
 from mmdla.engine.fuse import FuseHook
@@ -26,7 +27,11 @@ from mmengine.evaluator import DumpResults
 
 def parse_args():
     parser = cli.parser(__doc__)
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint file')
+    parser.add_argument(
+        '--start-from',
+        metavar='CHECKPOINT',
+        help='in place of a checkpoint: test the model as train.py --start-from starts it')
     parser.add_argument('--out', metavar='FILE.pkl', help='dump all predictions for later use')
     parser.add_argument('--show-dir', help='folder to draw the predictions to')
     parser.add_argument('--fuse', action='store_true',
@@ -83,18 +88,53 @@ def summary(metrics: dict) -> str:
     return '; '.join(parts) or 'no metrics: a detector without any detection has none'
 
 
+def settle_checkpoint(cfg, args) -> str:
+    """The file to test: a checkpoint of the config's model, or one that it can start from."""
+    if args.checkpoint and args.start_from:
+        raise UserError(f'both {args.checkpoint} and --start-from {args.start_from} are given: name '
+                        'one of them.')
+    cfg.load_from = args.checkpoint
+    if args.checkpoint:
+        cfg.start_from = None
+        return args.checkpoint
+    start.settle(cfg, args.start_from)
+    if not cfg.get('start_from'):
+        raise UserError('there is nothing to test: name a checkpoint, or a trained model with '
+                        '--start-from.')
+    start.prepare(cfg)
+    return cfg.start_from
+
+
+def check_start(runner: Runner, checkpoint: dict) -> None:
+    """Have the runner start from a trained model, of which nothing must be made anew."""
+    cfg, model = runner.cfg, getattr(runner.model, 'module', runner.model)
+    runner.start = start.fit(model, cfg, checkpoint, 'test')
+    if runner.start.remade:
+        raise UserError(f'{cfg.start_from} was trained on another number of classes, so that there is '
+                        f'nothing to test before {runner.start.remade[0]} and '
+                        f'{len(runner.start.remade) - 1} other tensors are trained: train first, with '
+                        f'tools/train.py --start-from {cfg.start_from}.')
+    text = start.other_normalisation(cfg, checkpoint)
+    if text:
+        cli.note(cfg.launcher, text)
+
+
 def main():
     args = parse_args()
     cfg = cli.load_config(args)
+    filename = settle_checkpoint(cfg, args)
     hooks = [drawing(cfg, args.show_dir)] if args.show_dir else []
     write_results_to(cfg, cfg.work_dir)
     preflight.check(cfg, ('test', ), args.check_data)
-    checkpoint = read_checkpoint(args.checkpoint)
-    preflight.check_recorded_classes(cfg, checkpoint, args.checkpoint)
-    cfg.load_from = args.checkpoint
+    checkpoint = read_checkpoint(filename)
+    preflight.check_recorded_classes(cfg, checkpoint, filename)
     runner = Runner.from_cfg(cfg)
-    model = getattr(runner.model, 'module', runner.model)
-    check_fit(model, args.checkpoint, checkpoint)
+    if cfg.get('start_from'):
+        check_start(runner, checkpoint)
+        if args.progress:
+            cli.note(cfg.launcher, str(runner.start))
+    else:
+        check_fit(getattr(runner.model, 'module', runner.model), filename, checkpoint)
     if args.out:
         runner.test_evaluator.metrics.append(dump_metric(cfg)(out_file_path=args.out))
     for hook in [*hooks, *([FuseHook()] if args.fuse else [])]:

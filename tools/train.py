@@ -5,7 +5,7 @@
 import os
 from contextlib import nullcontext
 
-from mmdla.engine import cli, preflight
+from mmdla.engine import cli, preflight, start
 from mmdla.engine.progress import progress
 from mmdla.engine.resume import Saved, check_resumable, differences, is_finished
 from mmdla.engine.runner import Runner
@@ -23,6 +23,11 @@ def parse_args():
         const='auto',
         metavar='CHECKPOINT',
         help='go on from a checkpoint, by default from the newest in the work dir')
+    parser.add_argument(
+        '--start-from',
+        metavar='CHECKPOINT',
+        help='start from a trained detector or classifier, without or with layer attention '
+        '(default: start_from of the config)')
     parser.add_argument('--amp', action='store_true', help='mixed precision (GPU)')
     parser.add_argument(
         '--auto-scale-lr',
@@ -50,11 +55,12 @@ def scale_lr(cfg, enable: bool) -> None:
               f'{processes * batch} ({processes} x {batch}): add --auto-scale-lr to scale it.')
 
 
-def start_from(cfg, resume) -> None:
+def settle_checkpoint(cfg, resume) -> None:
     """Settle the checkpoint that the whole model starts from, if any.
 
     ``resume`` is a path, 'auto' (the newest whole one in the work dir, or afresh where there is none)
-    or None. With such a checkpoint the backbone's own start is not needed.
+    or None. With such a checkpoint the backbone's own start is not needed, nor a trained model to start
+    from (``cfg.start_from``).
     """
     saved = Saved.of(cfg, cfg.work_dir)
     if resume is None and cfg.get('resume') and not cfg.get('load_from'):
@@ -64,7 +70,8 @@ def start_from(cfg, resume) -> None:
         for text in reasons:
             cli.note(cfg.launcher, text)
         cli.note(cfg.launcher, f'going on from {resume}' if resume else
-                 f'no checkpoint in {saved.folder}: training starts from the beginning')
+                 f'no checkpoint in {saved.folder}: training starts from '
+                 f'{cfg.get("start_from") or "the beginning"}')
         cfg.resume = bool(resume)
     elif saved.paths() and not (resume and os.path.dirname(os.path.abspath(resume)) ==
                                 os.path.abspath(saved.folder)):
@@ -72,7 +79,9 @@ def start_from(cfg, resume) -> None:
                         'which this one would overwrite: add --resume to go on with it, name another '
                         '--work-dir, or remove it.')
     if resume:
-        cfg.resume, cfg.load_from = True, resume
+        cfg.resume, cfg.load_from, cfg.start_from = True, resume, None
+    if cfg.get('start_from'):
+        start.prepare(cfg)
     if cfg.get('load_from'):
         if '://' not in cfg.load_from and not os.path.isfile(cfg.load_from):
             raise UserError(f'checkpoint {cfg.load_from} does not exist: check the path.')
@@ -88,9 +97,18 @@ def check_length(cfg) -> None:
 
 
 def check_start(runner: Runner, checkpoint: dict) -> None:
-    """A resumed model must match whole; a fine-tuned one's backbone must, its heads may differ."""
+    """A resumed model must match whole; a fine-tuned one's backbone must, its heads may differ.
+
+    With ``start_from``, what of the heads does not depend on the classes must match too.
+    """
     cfg = runner.cfg
     model = getattr(runner.model, 'module', runner.model)
+    if cfg.get('start_from'):
+        runner.start = start.fit(model, cfg, checkpoint, 'train')
+        text = start.other_normalisation(cfg, checkpoint)
+        if text:
+            cli.note(cfg.launcher, text)
+        return
     check_fit(model, cfg.load_from, checkpoint, '' if cfg.get('resume') else 'backbone.')
     if cfg.get('resume'):
         for text in differences(cfg, checkpoint, cfg.load_from, len(runner.train_dataloader)):
@@ -105,8 +123,13 @@ def main():
             raise UserError('--amp needs a GPU, and none is visible: leave it out.')
         cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
     check_length(cfg)
-    start_from(cfg, args.resume)
-    checkpoint = read_checkpoint(cfg.load_from) if cfg.get('load_from') else None
+    if args.start_from and args.resume not in (None, 'auto'):
+        raise UserError(f'--resume {args.resume} goes on with a run and --start-from begins one: leave '
+                        'one of them out.')
+    start.settle(cfg, args.start_from)
+    settle_checkpoint(cfg, args.resume)
+    filename = cfg.get('load_from') or cfg.get('start_from')
+    checkpoint = read_checkpoint(filename) if filename else None
     if cfg.get('resume'):
         state_dict_of(checkpoint, cfg.load_from)
         check_resumable(checkpoint, cfg.load_from)
@@ -119,6 +142,8 @@ def main():
     runner = Runner.from_cfg(cfg)
     if checkpoint is not None:
         check_start(runner, checkpoint)
+    if args.progress and runner.start:
+        cli.note(cfg.launcher, str(runner.start))
     try:
         with progress(runner) if args.progress else nullcontext():
             runner.train()

@@ -10,8 +10,8 @@ from mmdla.errors import UserError
 
 OF_THE_RUNNER = {*inspect.signature(Runner.__init__).parameters} - {'self', 'cfg'} | {
     'auto_scale_lr', 'custom_imports', 'compile', 'activation_checkpointing',
-    'efficient_conv_bn_eval', 'find_unused_parameters', 'model_wrapper_cfg', 'sync_bn', 'tta_model',
-    'tta_pipeline', 'vis_backends'}
+    'efficient_conv_bn_eval', 'find_unused_parameters', 'model_wrapper_cfg', 'start_from', 'sync_bn',
+    'tta_model', 'tta_pipeline', 'vis_backends'}
 # names that configs use for their own variables are like these two
 NEAR = OF_THE_RUNNER - {'tta_model', 'tta_pipeline'}
 

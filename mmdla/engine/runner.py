@@ -18,20 +18,22 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmdla.engine.data_errors import named
+from mmdla.engine.start import Start
 from mmdla.errors import UserError, is_full, reason
 from mmdla.registry import MODELS
 
 FOR_THE_LOG_FILE = (
     '\n' + '-' * 60, 'Config:\n', 'Hooks will be executed', 'Distributed training is not used',
     'Failed to search registry', '"FileClient" will', '"HardDiskBackend" is', 'paramwise_options')
-
+OF_FROZEN_PARAMETERS = 'is skipped since its requires_grad=False'
 
 OF_MMENGINE = ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook)
 
 
 def worth_showing(record: logging.LogRecord) -> bool:
     """Whether a person at the console wants to see a log record."""
-    return not record.getMessage().startswith(FOR_THE_LOG_FILE)
+    text = record.getMessage()
+    return not (text.startswith(FOR_THE_LOG_FILE) or text.endswith(OF_FROZEN_PARAMETERS))
 
 
 def explained(part: str, method: Callable) -> Callable:
@@ -70,7 +72,12 @@ class Runner(MMEngineRunner):
     not have. Mistakes in a part of the config are one sentence, and an error of a data set, or in the
     work on one of its images, names the file. And whatever the config, checkpoints are saved by
     :class:`mmdla.engine.checkpoint_hook.CheckpointHook`, and a loss that is not finite ends the run.
+
+    Attributes:
+        start (Start, optional): What the model takes over from a trained one, once it is initialised.
     """
+
+    start: Optional[Start] = None
 
     build_model = explained('model', MMEngineRunner.build_model)
     build_train_loop = explained('train_dataloader or train_cfg', MMEngineRunner.build_train_loop)
@@ -118,6 +125,14 @@ class Runner(MMEngineRunner):
         if isinstance(dataloader, dict):
             dataloader = {**dataloader, 'dataset': named(dataloader['dataset'])}
         return MMEngineRunner.build_dataloader(dataloader, *args, **kwargs)
+
+    def load_or_resume(self) -> None:
+        if self.start is not None:
+            model = getattr(self.model, 'module', self.model)
+            self.start.fill(model)
+            self.start = None
+            self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=model.state_dict()))
+        super().load_or_resume()
 
     def resume(self, filename: str, *args, **kwargs) -> None:
         try:

@@ -33,6 +33,11 @@ COCO_DETECTORS = {
     'mask_rcnn_mrla_b101_1x_coco.py': (63_765_670, 63_512_616),
     'retinanet_dla_l50_1x_coco.py': (39_581_152, 39_328_130),
     'cascade_rcnn_dla_l50_1x_coco.py': (71_007_226, 70_754_204),
+    # as the 1x ones
+    'upgrade/faster_rcnn_dla_l50_2e_coco.py': (43_365_516, 43_112_494),
+    'upgrade/faster_rcnn_mrla_l50_2e_coco.py': (41_934_476, 41_699_886),
+    'upgrade/mask_rcnn_dla_l50_2e_coco.py': (46_008_796, 45_755_774),
+    'upgrade/mask_rcnn_mrla_l50_2e_coco.py': (44_577_756, 44_343_166),
 }
 # (Faster R-CNN, Mask R-CNN) at depth 50 and at 101
 COMPARISON_DETECTORS = {

@@ -1,5 +1,7 @@
 """Data, schedules and starts of every config."""
 import pytest
+from mmdet.registry import MODELS as DETECTORS
+from mmengine.optim import build_optim_wrapper
 from mmpretrain.registry import MODELS as CLASSIFIERS
 from our_configs import ALL, DETECTION, load
 
@@ -27,6 +29,36 @@ def test_coco_recipe(name):
         assert cfg[f'{split}_dataloader'].dataset.data_root == 'data/coco/'
     expected = ['bbox', 'segm'] if 'mask_rcnn' in name else 'bbox'
     assert cfg.test_evaluator.metric == expected
+
+
+UPGRADES = [n for n in ALL if n.startswith('upgrade/')]
+
+
+@pytest.mark.parametrize('name', [n for n in UPGRADES if n.endswith('_coco.py')])
+def test_upgrade_recipe(name):
+    """Two epochs at a tenth of the 1x rate, from mmdet's detector of the same kind."""
+    cfg = load(name)
+    assert_sgd(cfg, 0.001)
+    assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 8
+    warmup, steps = cfg.param_scheduler
+    assert (cfg.train_cfg.max_epochs, steps.milestones, steps.end, warmup.end) == (2, [1], 2, 500)
+    backbone = cfg.model.backbone
+    assert (backbone.frozen_stages, backbone.norm_eval, backbone.norm_cfg.type) == (1, True, 'BN')
+    assert f'/{name.removeprefix("upgrade/")[:10]}' in cfg.start_from
+
+
+@pytest.mark.usefixtures('without_memory')
+@pytest.mark.parametrize('name', UPGRADES)
+def test_layer_attention_learns_at_ten_times_the_rate(name):
+    cfg = load(name)
+    assert cfg.model.backbone.attention_init == 'zero' and not cfg.model.backbone.init_cfg
+    model = DETECTORS.build(cfg.model)
+    rate = cfg.optim_wrapper.optimizer.lr
+    rates = {id(p): group['lr'] for group in build_optim_wrapper(model, cfg.optim_wrapper).param_groups
+             for p in group['params']}
+    for parameter_name, p in model.named_parameters():
+        attention = parameter_name.startswith('backbone.attention.')
+        assert rates.get(id(p)) == ((10 * rate if attention else rate) if p.requires_grad else None)
 
 
 @pytest.mark.parametrize('name', [n for n in ALL if n.endswith('_8xb32_in1k.py')])

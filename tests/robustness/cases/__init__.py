@@ -1,7 +1,8 @@
 """Bad inputs as data, by what is bad."""
-from . import checkpoints, configs, data, outputs, tools
+from . import checkpoints, configs, data, outputs, start, tools
 from .case import Case
 
-CASES = [*configs.CASES, *checkpoints.CASES, *data.CASES, *outputs.CASES, *tools.CASES]
+CASES = [*configs.CASES, *checkpoints.CASES, *data.CASES, *outputs.CASES, *start.CASES,
+         *tools.CASES]
 
 __all__ = ['CASES', 'Case']

@@ -59,6 +59,7 @@ ENTRIES = dict(
     resume=('train.py', '{DET} --work-dir ' + W + ' --resume ' + X + ' {FEW}'),
     start=('train.py', 'configs/mini/faster_rcnn_dla_l18_mini_pretrained.py --work-dir ' + W +
            ' {FEW} model.backbone.init_cfg.checkpoint=' + X),
+    begin=('train.py', '{DET} --work-dir ' + W + ' --start-from ' + X + ' {FEW}'),
     extract=('convert/extract_backbone.py', X + ' {SCRATCH}/out.pth'),
     released=('convert/released_to_mmdla.py', X + ' {SCRATCH}/out.pth'),
     map=('analysis/layer_attention_map.py', '{DET} ' + X + ' {IMAGE} --out-dir ' + W),

@@ -1,0 +1,45 @@
+"""Faults in starting from a trained model."""
+from .fault import Fault
+
+START, TESTS = 'mmdla/engine/start.py', 'tests/engine/test_start.py'
+TOOLS, INPUTS = 'tests/tools/test_start_from.py', 'tests/robustness/test_bad_inputs.py'
+
+FAULTS = [
+    Fault('misfits of the heads accepted', START, '    if problems:\n', '    if False:\n',
+          (TESTS, 'does_not_fit')),
+    Fault('heads left at random', START, 'for name, value in trunk.items()}, **given}',
+          'for name, value in trunk.items()}}', (TESTS, 'step_0 and dla')),
+    Fault('backbone left at random', START,
+          '{**{BACKBONE + name: value for name, value in trunk.items()}, **', '{**',
+          (TESTS, 'step_0 and dla')),
+    Fault('heads of other classes kept', START,
+          'if why or others & remade else', 'if others & remade else', (TESTS, 'other_names')),
+    Fault('order of the classes ignored', START, "'' if lower(classes) == lower(recorded) else 'its",
+          "'' if True else 'its", (TESTS, 'other_names')),
+    Fault('any other shape counts as other classes', START,
+          'a == c for a, b, c in', 'True for a, b, c in', (TESTS, 'differ_by_classes or does_not_fit')),
+    Fault('nothing depends on the classes', START, 'node[key] = value + 1', 'node[key] = value',
+          (TESTS, 'depends_on_the_classes')),
+    Fault('lists of heads not widened', START, '        for child in node:\n            widen(child)',
+          '        pass', (TESTS, 'depends_on_the_classes')),
+    Fault('random numbers used up', START, 'torch.random.fork_rng(devices=[])', 'torch.enable_grad()',
+          (TESTS, 'another_number')),
+    Fault('style not compared', START, 'if theirs and own and theirs != own:', 'if False:',
+          (TESTS, 'own_detector')),
+    Fault('the attention has no start in a test', START, '    if not model.is_init:\n',
+          '    if False:\n', (TOOLS, 'start_detects')),
+    Fault('the model is filled again', 'mmdla/engine/runner.py', '            self.start = None\n', '',
+          (TESTS, 'fills_the_model_once')),
+    Fault('hooks do not hear of the start', 'mmdla/engine/runner.py',
+          "self.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=model.state_dict()))",
+          'pass', (TESTS, 'fills_the_model_once')),
+    Fault('a resumed run starts again', 'tools/train.py',
+          'cfg.resume, cfg.load_from, cfg.start_from = True, resume, None',
+          'cfg.resume, cfg.load_from = True, resume', (TOOLS, 'goes_on')),
+    Fault('the option does not override the config', START, "given or cfg.get('start_from')",
+          "cfg.get('start_from') or given", (TOOLS, 'start_detects')),
+    Fault('heads made anew are tested', 'tools/test.py', '    if runner.start.remade:', '    if False:',
+          (INPUTS, 'anew')),
+    Fault('attention at the rate of the rest', 'configs/_base_/schedule_upgrade_2e.py', 'lr_mult=10',
+          'lr_mult=1', ('tests/configs/test_recipes.py', 'ten_times')),
+]
