@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmdla.errors import UserError, reason
 from mmdla.names_before import present_names
+from mmdla.namings import namings_of, present
 from mmdla.recorded_config import build_trained, trained_config
 
 HEADS = ('fc.', 'head.')
@@ -153,8 +154,9 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
 
     Says how many tensors it took. Tensors of a classifier's head are left aside. An ordinary
     checkpoint of the trunk is accepted with ``attention_init='zero'`` and where plugins leave their
-    input as it is, so that the network starts as exactly that trunk. A vision transformer's
-    position embedding of another grid is resized.
+    input as it is, so that the network starts as exactly that trunk. Names of torchvision, timm and
+    others that :mod:`mmdla.namings` knows are recognised. Position embeddings of another size are
+    resized.
 
     Args:
         backbone (nn.Module): One of this package's backbones, a :class:`mmdla.trunks.trunk.Trunk`.
@@ -168,19 +170,29 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
     """
     if '://' not in filename and not os.path.isfile(filename):
         raise missing_start(filename, backbone.can_start_plain)
-    given, rest = fitting(backbone, read_checkpoint(filename), filename, prefix)
+    given, rest, naming = fitting(backbone, read_checkpoint(filename), filename, prefix)
     backbone.load_state_dict(given, strict=False)
+    norms = [name for name in rest if name.startswith(backbone.output_norms)]
+    attention = len(rest) - len(norms)
     print_log(
         f'backbone: {len(given)} of {len(backbone.state_dict())} tensors loaded from {filename}' +
-        (f'; the other {len(rest)}, attention, start at zero effect' if rest else ''),
+        (f' (names of {naming})' if naming else '') +
+        (f'; {len(norms)} of norms of outputs, which a classifier does not have, keep their start'
+         if norms else '') +
+        (f'; the other {attention}, attention, start at zero effect' if attention else ''),
         'current', logging.INFO)
 
 
 def fitting(backbone: nn.Module, checkpoint, filename: str,
-            prefix: Optional[str] = None) -> Tuple[Dict[str, Tensor], List[str]]:
-    """The tensors of a checkpoint that fill a backbone, and the names of those left at zero effect.
+            prefix: Optional[str] = None) -> Tuple[Dict[str, Tensor], List[str], Optional[str]]:
+    """The tensors of a checkpoint that fill a backbone, and what they leave.
 
     Arguments and errors are :func:`load_backbone`'s; ``checkpoint`` is what the file holds.
+
+    Returns:
+        tuple: The tensors by the backbone's names; the names of those that are left, at zero effect or
+        norms of outputs that a classifier does not have; and whose names the checkpoint has, None for
+        the backbone's own.
     """
     tensors = state_dict_of(checkpoint, filename)
     if prefix is None:
@@ -191,6 +203,8 @@ def fitting(backbone: nn.Module, checkpoint, filename: str,
         k.removeprefix(prefix): v for k, v in tensors.items()
         if k.startswith(prefix) and not (prefix == '' and k.startswith(HEADS))
     }
+    given, naming = present(given, namings_of(type(backbone)))
+    backbone.check_naming(naming, filename)
     ignored = backbone.ignored_prefixes
     given = {k: v for k, v in given.items() if not k.startswith(ignored)}
     backbone.fit(given, filename)
@@ -201,6 +215,8 @@ def fitting(backbone: nn.Module, checkpoint, filename: str,
     neutral = tuple(f'{name}.' for name in backbone.identity_plugins())
     if not any(k.startswith(neutral) for k in given):
         expected = {k: v for k, v in expected.items() if not k.startswith(neutral)}
+    if not any(k.startswith(backbone.output_norms) for k in given):
+        expected = {k: v for k, v in expected.items() if not k.startswith(backbone.output_norms)}
     problems = mismatches(expected, given)
     if problems:
         inside = tuple(f'{name}.' for name in backbone.plugin_layers())
@@ -217,7 +233,7 @@ def fitting(backbone: nn.Module, checkpoint, filename: str,
                         f'tensors {"; ".join(problems)}: {hint}.')
     if prefix in ('', 'backbone.'):
         check_arguments(backbone, trained_config(checkpoint), filename)
-    return given, [name for name in own if name not in expected]
+    return given, [name for name in own if name not in expected], naming
 
 
 def check_fit(model: nn.Module, filename: str, checkpoint, part: str = '') -> None:

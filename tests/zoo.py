@@ -36,9 +36,9 @@ TRUNKS = {
     'PyramidVisionTransformer': (mmdet.PyramidVisionTransformer, dict(
         **PVT, patch_sizes=[4, 2], paddings=[0, 0], pretrain_img_size=64, drop_path_rate=0.)),
     'PyramidVisionTransformerV2': (mmdet.PyramidVisionTransformerV2, dict(
-        embed_dims=16, num_layers=[2, 3, 2, 2], num_heads=[1, 2, 1, 2], sr_ratios=[2, 1, 1, 1],
+        embed_dims=16, num_layers=[2, 3, 1, 1], num_heads=[1, 2, 1, 2], sr_ratios=[2, 1, 1, 1],
         mlp_ratios=[2, 2, 2, 2], drop_path_rate=0.)),
-    'EfficientNet': (mmpretrain.EfficientNet, dict(arch='b0', out_indices=(2, 3, 4))),
+    'EfficientNet': (mmpretrain.EfficientNet, dict(arch='b0', out_indices=(2, 3))),
     'EfficientNet-EdgeTPU': (mmpretrain.EfficientNet, dict(arch='es', out_indices=(2, 3))),
     'MobileNetV2': (mmpretrain.MobileNetV2, dict(widen_factor=0.5, out_indices=(1, 2, 4))),
     'MobileNetV3': (mmpretrain.MobileNetV3, dict(arch='small', out_indices=(3, 6, 8))),

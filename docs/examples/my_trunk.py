@@ -22,7 +22,8 @@ class MyNet(BaseModule):
     def __init__(self, widths=(32, 64), depths=(2, 3), frozen_stages=0, init_cfg=None):
         super().__init__(init_cfg)
         self.widths, self.depths, self.frozen_stages = widths, depths, frozen_stages
-        self.downsample = nn.ModuleList(nn.Conv2d(c_in, c, 4, 4) for c_in, c in zip((3, *widths), widths))
+        self.downsample = nn.ModuleList(
+            nn.Conv2d(before, c, 4, 4) for before, c in zip((3, *widths), widths))
         self.stages = nn.ModuleList(nn.Sequential(*(Block(c) for _ in range(n)))
                                     for c, n in zip(widths, depths))
 

@@ -33,8 +33,8 @@ class Interaction(nn.Module):
         joins (bool): Whether ``join`` is to be called.
         extra_channels (int): Channels that ``block_input`` adds to those of x, on ResNets only.
         extra_outputs (int): Channels that ``finish`` adds to those of x, on ResNets only.
-        per_layer (tuple[str]): Names of lists of modules or parameters with one entry for each layer: they
-            are frozen, and get learning rates, with their layers, all others with the stage.
+        per_layer (tuple[str]): Names of lists of modules or parameters with one entry for each layer:
+            they are frozen, and get learning rates, with their layers, all others with the stage.
         min_layers (int): Layers that a stage needs; shorter ones stay without attention.
         zero_start (bool): Whether ``attention_init='zero'`` starts as the plain trunk and trains.
         ignored_keys (tuple[str]): Prefixes of tensors that a checkpoint may have beyond these.

@@ -112,7 +112,7 @@ def fit(model: nn.Module, cfg: Config, checkpoint, split: str) -> Start:
                 f'checkpoint {filename} has no tensors {BACKBONE}*: --start-from takes that of a whole '
                 'detector or classifier, and model.backbone.init_cfg.checkpoint that of a backbone.')
         check_style(backbone, checkpoint, filename)
-        trunk, fresh = fitting(backbone, checkpoint, filename, BACKBONE)
+        trunk, fresh, _ = fitting(backbone, checkpoint, filename, BACKBONE)
     taken_by_trunk = BACKBONE if isinstance(backbone, Trunk) else ()
     own, given = ({name: value for name, value in state.items() if not name.startswith(taken_by_trunk)}
                   for state in (model.state_dict(), tensors))

@@ -1,9 +1,9 @@
 """Names of MobileNetV2 and MobileNetV3.
 
-timm's ``mobilenetv2_*`` and torchvision's ``mobilenet_v2`` are mmpretrain's network. torchvision's
-MobileNetV3 is mmpretrain's; timm's ``mobilenetv3_*`` is with ``norm_cfg=dict(type='BN')``, whose epsilon
-it has, and its ``tf_mobilenetv3_*`` with ``conv_cfg=dict(type='Conv2dAdaptivePadding')``. The layers
-after the pooling belong to the classifier.
+timm's ``mobilenetv2_*``, torchvision's ``mobilenet_v2`` and mmdet's MobileNetV2 are mmpretrain's.
+torchvision's MobileNetV3 is mmpretrain's; timm's ``mobilenetv3_*`` is with ``norm_cfg=dict(type='BN')``,
+whose epsilon it has, and its ``tf_mobilenetv3_*`` with ``conv_cfg=dict(type='Conv2dAdaptivePadding')``.
+The layers after the pooling belong to the classifier.
 
 Left out: timm's deeper MobileNetV2s (``110d``, ``120d``), MobileNetV3 ``minimal``, ``rw`` and other
 widths than mmpretrain has, all of which fail by their names or shapes.
@@ -66,11 +66,17 @@ V3_TORCHVISION = (
     (r'^features\.(\d+)\.1\.', r'layer\1.bn.'),
     (r'^features\.(\d+)\.block\.', r'layer\1.block.'),
 )
+V2_MMDET = (
+    (r'^(layer1\.0)\.depthwise_conv\.', r'\1.conv.0.'),
+    (r'^(layer1\.0)\.linear_conv\.', r'\1.conv.1.'),
+    *((rf'^(layer\d\.\d)\.{layer}\.', rf'\1.conv.{place}.') for place, layer in enumerate(ORDER)),
+)
 TIMM_MARKS = (r'^conv_stem\.weight$', r'^blocks\.0\.0\.conv_dw\.weight$')
 
 MOBILENET_V2 = (
     Naming('timm', TIMM_MARKS, V2_TIMM, r'classifier\.', number_layers),
     Naming('torchvision', (r'^features\.1\.conv\.0\.0\.weight$', ), V2_TORCHVISION, r'classifier\.'),
+    Naming('mmdet', (r'^layer1\.0\.depthwise_conv\.conv\.weight$', ), V2_MMDET),
 )
 MOBILENET_V3 = (
     Naming('timm', TIMM_MARKS, V3_TIMM, r'(conv_head|norm_head|classifier)\.', number_blocks),

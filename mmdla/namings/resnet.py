@@ -1,8 +1,9 @@
 """Names of ResNets and of what is built like them.
 
 The names of torchvision's ResNet, ResNeXt and Wide ResNet, and of timm's plain ones, are mmpretrain's.
-timm calls the convolutions of a deep stem ``conv1.0``, ``conv1.3`` and ``conv1.6``, and numbers the
-pooling in a shortcut even at stride 1, where mmpretrain's ResNetV1d and ResNeSt have none. timm's and
+timm calls the convolutions of a deep stem ``conv1.0``, ``conv1.3`` and ``conv1.6``, mmdet ``stem.0``,
+``stem.3`` and ``stem.6``; both number the pooling in a shortcut even at stride 1, where mmpretrain's
+ResNetV1d and ResNeSt have none. timm's and
 mmpretrain's networks agree where all arguments do (``stem_channels=128`` for ``resnest101e``;
 ``deep_stem=False, avg_down=False`` for ``res2net50_26w_4s``, whose names are the same).
 
@@ -28,6 +29,10 @@ UNPOOLED_SHORTCUT = (
     (r'^layer1\.0\.downsample\.1\.', 'layer1.0.downsample.0.'),
     (r'^layer1\.0\.downsample\.2\.', 'layer1.0.downsample.1.'),
 )
+STEM_OF_MMDET = tuple(
+    (rf'^stem\.{3 * i + j}\.', f'stem.{i}.{part}.') for i in range(3)
+    for j, part in enumerate(('conv', 'bn')))
+STEM_MARK_OF_MMDET = r'^stem\.0\.weight$'
 STEM_MARK = r'^conv1\.0\.weight$'
 HEAD = r'fc\.'
 
@@ -37,7 +42,11 @@ RESNET = (
            DEEP_STEM + UNPOOLED_SHORTCUT + SQUEEZE, HEAD),
     Naming('timm', (STEM_MARK, ), DEEP_STEM + SQUEEZE, HEAD),
     Naming('timm', (r'^layer1\.0\.se\.fc1\.weight$', ), SQUEEZE, HEAD),
+    Naming('mmdet', (STEM_MARK_OF_MMDET, r'^layer1\.0\.downsample\.2\.weight$'),
+           STEM_OF_MMDET + UNPOOLED_SHORTCUT),
+    Naming('mmdet', (STEM_MARK_OF_MMDET, ), STEM_OF_MMDET),
 )
 RES2NET = (
     Naming('timm', (STEM_MARK, ), DEEP_STEM, HEAD),
+    Naming('mmdet', (STEM_MARK_OF_MMDET, ), STEM_OF_MMDET),
 )

@@ -27,6 +27,8 @@ class ConvNeXt(Trunk, host.ConvNeXt):
         UserError: For an argument that is out of its range.
     """
 
+    norms_outputs = True
+
     def __init__(self, arch: Union[str, dict] = 'tiny', interaction: Optional[dict] = None,
                  attention_init: str = 'scaled', **kwargs) -> None:
         if isinstance(arch, str):

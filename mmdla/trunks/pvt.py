@@ -25,9 +25,10 @@ class PVTTrunk(TokenTrunk):
         outs, state = [], None
         for i, (patch_embed, layers, norm) in enumerate(self.layers):
             x, size = patch_embed(x)
-            for position in layers[:self.first_block(i)]:
+            first, layers = self.first_block(i), list(layers)
+            for position in layers[:first]:
                 x = position(x, size)
-            x, state = self.scan_tokens(i, layers[self.first_block(i):], x, state, size)
+            x, state = self.scan_tokens(i, layers[first:], x, state, size)
             x = to_map(norm(x), size).contiguous()
             if i in self.out_indices:
                 outs.append(x)

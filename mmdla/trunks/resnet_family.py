@@ -3,9 +3,9 @@ from typing import Optional, Union
 
 from mmpretrain.models.backbones import regnet, res2net, resnest, resnext, seresnet
 from mmpretrain.models.backbones import resnet as host
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmdla.errors import choose
+from mmdla.errors import UserError, choose
 from mmdla.registry import MODELS
 
 from .resnet import ResNetTrunk
@@ -57,9 +57,26 @@ class Res2Net(ResNetTrunk, res2net.Res2Net):
 
     Args:
         depth (int): 50, 101 or 152.
+        pool_at_stride_1 (bool): Whether the first block of a stage averages its last slice at stride 1,
+            too, as in the paper's code, timm and mmpretrain. False: as in mmdet, whose detectors'
+            checkpoints need it; shapes do not tell.
         **kwargs: ``scales`` (4), ``base_width`` (26), and see :class:`mmdla.trunks.resnet.ResNet`;
             without ``trunk``.
     """
+
+    def __init__(self, depth: int, pool_at_stride_1: bool = True, **kwargs) -> None:
+        super().__init__(depth, **kwargs)
+        self.pool_at_stride_1 = pool_at_stride_1
+        self.non_shape_arguments['pool_at_stride_1'] = pool_at_stride_1
+        for first, *_ in self.stages:
+            if first.conv2_stride == 1 and not pool_at_stride_1:
+                first.pool = nn.Identity()
+
+    def check_naming(self, naming: Optional[str], filename: str) -> None:
+        others = naming == 'mmdet' if self.pool_at_stride_1 else naming == 'timm'
+        if others:
+            raise UserError(f'checkpoint {filename} is of {naming}\'s Res2Net, which pools otherwise: '
+                            f'set pool_at_stride_1={not self.pool_at_stride_1} in the backbone.')
 
 
 @MODELS.register_module()

@@ -1,6 +1,7 @@
 """Swin Transformer with layer attention after its blocks: mmpretrain's, and mmdet's for detectors."""
-from typing import Optional, Sequence, Tuple, Union
+from typing import Dict, Optional, Sequence, Tuple, Union
 
+import torch.nn.functional as F
 from mmdet.models.backbones import swin as of_mmdet
 from mmpretrain.models.backbones import swin_transformer as of_mmpretrain
 from mmpretrain.models.utils import resize_pos_embed
@@ -13,8 +14,30 @@ from .arguments import defaults_of
 from .tokens import TokenTrunk, to_map
 
 
+class SwinTrunk(TokenTrunk):
+    """What both hosts share."""
+
+    norms_outputs = True
+
+    def fit(self, tensors: Dict[str, Tensor], filename: str) -> None:
+        """Resize the tables of position biases to this backbone's windows."""
+        for name, own in self.state_dict().items():
+            table = tensors.get(name)
+            if name.endswith('relative_position_bias_table') and table is not None and (
+                    table.shape != own.shape and table.shape[1:] == own.shape[1:]):
+                before, after = (round(len(t)**0.5) for t in (table, own))
+                resized = F.interpolate(table.T.view(1, -1, before, before).float(), size=(after, after),
+                                        mode='bicubic', align_corners=False)
+                tensors[name] = resized.flatten(2)[0].T.to(table.dtype).contiguous()
+                index = name.replace('bias_table', 'index')
+                tensors[index] = self.state_dict()[index]
+
+    def block_name(self, stage: int, layer: int) -> str:
+        return f'stages.{stage}.blocks.{layer}'
+
+
 @MODELS.register_module()
-class SwinTransformer(TokenTrunk, of_mmpretrain.SwinTransformer):
+class SwinTransformer(SwinTrunk, of_mmpretrain.SwinTransformer):
     """mmpretrain's Swin Transformer (V1), of classifiers; :class:`DetSwinTransformer` is mmdet's.
 
     ``forward`` takes images (B, 3, H, W) and returns a tuple of the outputs of the stages in
@@ -59,12 +82,9 @@ class SwinTransformer(TokenTrunk, of_mmpretrain.SwinTransformer):
     def is_frozen(self, stage: int, layer: int) -> bool:
         return stage <= self.frozen_stages
 
-    def block_name(self, stage: int, layer: int) -> str:
-        return f'stages.{stage}.blocks.{layer}'
-
 
 @MODELS.register_module()
-class DetSwinTransformer(TokenTrunk, of_mmdet.SwinTransformer):
+class DetSwinTransformer(SwinTrunk, of_mmdet.SwinTransformer):
     """mmdet's Swin Transformer (V1), which pads small maps to a window; takes mmdet's arguments.
 
     The host's name is that of mmpretrain's, hence the ``Det``. ``forward`` takes images (B, 3, H, W)
@@ -102,6 +122,3 @@ class DetSwinTransformer(TokenTrunk, of_mmdet.SwinTransformer):
 
     def is_frozen(self, stage: int, layer: int) -> bool:
         return stage < self.frozen_stages
-
-    def block_name(self, stage: int, layer: int) -> str:
-        return f'stages.{stage}.blocks.{layer}'

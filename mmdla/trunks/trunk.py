@@ -71,11 +71,13 @@ class Trunk:
         pretrained_cfgs (list[dict]): Parts of init_cfg that name a checkpoint.
         non_shape_arguments (dict): Arguments, with their defaults, that do not affect the tensors'
             shapes, so that a state_dict cannot tell them.
+        norms_outputs (bool): Whether a norm ``norm0``, ``norm1``, ... makes each output.
         widens (bool): Whether blocks can read, and the last stage return, more channels than the
             host's.
     """
 
     widens = False
+    norms_outputs = False
     recomputes = False
     pretrained_cfgs: Sequence[dict] = ()
 
@@ -128,7 +130,7 @@ class Trunk:
         self.attention_init = attention_init
         if interaction and self.attention_init == 'zero' and not self.can_start_plain:
             raise UserError('attention_init=\'zero\' is only supported with the light forms, MRLA-L and '
-                            'DLA-L, and with base forms with layer_scale=True (without it, they end in a '
+                            'DLA-L, and with base forms with layer_scale=True (without, they end in a '
                             'ReLU, through which a zero passes no gradient; others would set '
                             'zero_start): choose one of these, or \'scaled\' or \'one\'.')
         self._register_load_state_dict_pre_hook(rename_before_loading)
@@ -221,8 +223,16 @@ class Trunk:
     @property
     def ignored_prefixes(self) -> Tuple[str, ...]:
         """Prefixes of a checkpoint's tensors that are left out: stages or parts not built here."""
-        return tuple(f'attention.{index}.{prefix}' for index, attention in enumerate(self.attention)
-                     for prefix in attention.ignored_keys)
+        unread = range(len(self.attention)) if self.norms_outputs else ()
+        return (*(f'attention.{index}.{prefix}' for index, attention in enumerate(self.attention)
+                  for prefix in attention.ignored_keys),
+                *(f'norm{index}.' for index in unread if index not in self.out_indices))
+
+    @property
+    def output_norms(self) -> Tuple[str, ...]:
+        """Prefixes of norms that a classifier, which reads the last output only, does not have."""
+        read = self.out_indices if self.norms_outputs else ()
+        return tuple(f'norm{index}.' for index in read if index < len(self.attention) - 1)
 
     def plugin_layers(self, *positions: str) -> Dict[str, nn.Module]:
         """Plugins at these positions, by default all, by the names of their modules."""
@@ -231,6 +241,9 @@ class Trunk:
     def identity_plugins(self) -> List[str]:
         """Names of the plugins that leave their input as it is, as GC, NL and A2 do at the start."""
         return []
+
+    def check_naming(self, naming: Optional[str], filename: str) -> None:
+        """Refuse a checkpoint whose names tell that it is of another network; None for own names."""
 
     def fit(self, tensors: Dict[str, Tensor], filename: str) -> None:
         """Resize, in place, what depends on the size of the images."""

@@ -1,5 +1,5 @@
 """mmpretrain's ViTSAM, the backbone of ViTDet and SAM, with layer attention after its blocks."""
-from typing import Optional, Tuple, Union
+from typing import Dict, Optional, Tuple, Union
 
 from mmpretrain.models.backbones import vit_sam as host
 from mmpretrain.models.utils import resize_pos_embed
@@ -61,6 +61,11 @@ class ViTSAM(Trunk, host.ViTSAM):
              state) -> Tuple[Tensor, object]:
         out = block(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return self.connect(attention, index, out, x, state)
+
+    def fit(self, tensors: Dict[str, Tensor], filename: str) -> None:
+        """Resize the position embedding and the relative positions to this backbone's ``img_size``."""
+        self._prepare_pos_embed(tensors, '')
+        self._prepare_relative_position(tensors, '')
 
     def train(self, mode: bool = True) -> 'ViTSAM':
         super().train(mode)

@@ -10,7 +10,8 @@ import torch
 from literal import below
 from zoo import PRE_NORM, TRUNKS, build
 
-CONNECTED = [name for name in TRUNKS if 'Res' not in name and name not in ('RegNet', 'VisionTransformer')]
+CONNECTED = [name for name in TRUNKS
+             if 'Res' not in name and name not in ('RegNet', 'VisionTransformer')]
 
 
 def randomize(model):

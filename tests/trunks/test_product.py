@@ -26,6 +26,10 @@ some_forms = pytest.mark.parametrize('form', [
     pytest.param(form, marks=() if form in ('dla_l', 'dla_b') else pytest.mark.full) for form in FORMS])
 one_form = pytest.mark.parametrize('form', [
     pytest.param(form, marks=() if form == 'dla_l' else pytest.mark.full) for form in FORMS])
+# what takes seconds each: a trunk of each kind, all with --full
+KINDS = ('ResNeXt', 'ConvNeXt', 'DetSwinTransformer', 'MobileNetV3')
+a_trunk_of_each_kind = pytest.mark.parametrize('trunk', [
+    pytest.param(trunk, marks=() if trunk in KINDS else pytest.mark.full) for trunk in TRUNKS])
 
 
 def without_gradient(model):
@@ -89,7 +93,8 @@ def test_outputs_of_a_batch_are_those_of_its_samples(trunk, form):
 
 
 FROZEN = {  # host's argument: stages, or runs of blocks, that it freezes whole
-    **{name: (1, [0]) for name in TRUNKS if 'Res' in name or name in ('RegNet', 'ConvNeXt', 'ConvNeXtV2')},
+    **{name: (1, [0]) for name in TRUNKS
+       if 'Res' in name or name in ('RegNet', 'ConvNeXt', 'ConvNeXtV2')},
     'SwinTransformer': (0, [0]), 'DetSwinTransformer': (1, [0]),
     'EfficientNet': (3, [0]), 'EfficientNet-EdgeTPU': (3, [0]), 'MobileNetV2': (3, [0, 1]),
     'MobileNetV3': (4, [0]), 'VisionTransformer': (2, []), 'ViTSAM': (2, []),
@@ -144,7 +149,7 @@ def test_gradient_checkpointing_changes_nothing(trunk, form):
 @one_form
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_autocast(trunk, form, dtype):
-    model, x = build(trunk, form).eval(), torch.randn(2, 3, 64, 64)
+    model, x = alive(build(trunk, form)), torch.randn(4, 3, 64, 64)
     reference = model(x)
     with torch.autocast('cpu', dtype):
         outs = model(x)
@@ -155,7 +160,7 @@ def test_autocast(trunk, form, dtype):
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
 
 
-@every_trunk
+@a_trunk_of_each_kind
 @one_form
 def test_compiles_without_graph_breaks(trunk, form):
     model, x = alive(build(trunk, form)).double().eval(), torch.randn(2, 3, 64, 64).double()
@@ -167,7 +172,7 @@ def test_compiles_without_graph_breaks(trunk, form):
     assert without_gradient(model) == []
 
 
-@every_trunk
+@a_trunk_of_each_kind
 @one_form
 def test_traces_and_exports(trunk, form):
     model, x = alive(build(trunk, form)).eval(), torch.randn(2, 3, 64, 64)
@@ -176,7 +181,7 @@ def test_traces_and_exports(trunk, form):
             close(out, ref, rtol=1e-4, atol=1e-5)
 
 
-@every_trunk
+@a_trunk_of_each_kind
 @one_form
 def test_exports_with_any_batch_where_the_host_does(trunk, form):
     x, other = torch.randn(2, 3, 64, 64), torch.randn(5, 3, 64, 64)
@@ -216,8 +221,8 @@ def test_names_of_the_trunk_are_the_hosts(trunk):
 @every_trunk
 def test_every_block_of_a_stage_is_named(trunk):
     model = build(trunk, 'dla_l')
-    blocks = [model.get_submodule(model.block_name(stage, layer))
-              for stage, attention in enumerate(model.attention) for layer in range(attention.num_layers)]
+    blocks = [model.get_submodule(model.block_name(stage, layer)) for stage, attention in
+              enumerate(model.attention) for layer in range(attention.num_layers)]
     assert len(set(blocks)) == len(blocks) > 2
 
 
@@ -237,7 +242,8 @@ def test_heads_divide_the_channels_of_every_stage():
         build('MobileNetV3', dict(type='mmdla.MRLALight', dim_per_head=32))
 
 
-@pytest.mark.parametrize('trunk', [trunk for trunk in TRUNKS if 'Res' not in trunk and trunk != 'RegNet'])
+@pytest.mark.parametrize(
+    'trunk', [trunk for trunk in TRUNKS if 'Res' not in trunk and trunk != 'RegNet'])
 def test_rla_is_refused_off_the_resnets(trunk):
     with pytest.raises(UserError, match='widens the blocks of a ResNet, which .* cannot'):
         build(trunk, dict(type='mmdla.RLA'))
