@@ -31,5 +31,6 @@ setup(
         'mmdla': ['.mim/**/*', '.mim/configs/**/*', '.mim/tools/**/*', 'ops/csrc/*.cpp', 'ops/csrc/*.h'],
     },
     install_requires=requirements('runtime'),
-    extras_require={name: requirements(name) for name in ('onedl', 'openmmlab', 'tests', 'lint')},
+    extras_require={
+        name: requirements(name) for name in ('onedl', 'openmmlab', 'timm', 'tests', 'lint')},
 )

@@ -13,6 +13,7 @@ from .systems import (
     MRLAVisionTransformer,
     RLAResNet,
 )
+from .timm_backbone import TIMMBackbone
 from .vision_transformer import VisionTransformer
 from .vit_sam import ViTSAM
 
@@ -20,5 +21,5 @@ __all__ = [
     'ConvNeXt', 'DIAResNet', 'DLAResNet', 'DLAVisionTransformer', 'DetSwinTransformer', 'EfficientNet',
     'MRLAResNet', 'MRLAVisionTransformer', 'MobileNetV2', 'MobileNetV3', 'PyramidVisionTransformer',
     'PyramidVisionTransformerV2', 'RLAResNet', 'RegNet', 'Res2Net', 'ResNeSt', 'ResNeXt', 'ResNet',
-    'ResNetV1d', 'SEResNet', 'SwinTransformer', 'ViTSAM', 'VisionTransformer'
+    'ResNetV1d', 'SEResNet', 'SwinTransformer', 'TIMMBackbone', 'ViTSAM', 'VisionTransformer'
 ]

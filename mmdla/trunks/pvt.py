@@ -1,5 +1,5 @@
 """mmdet's Pyramid Vision Transformers with layer attention after their blocks."""
-from typing import Optional, Sequence
+from typing import Optional, Tuple
 
 from mmdet.models.backbones import pvt as host
 from torch import Tensor
@@ -21,7 +21,7 @@ class PVTTrunk(TokenTrunk):
         self.add_token_attention(interaction, attention_init, list(zip(widths, self.num_layers)),
                                  norm_cfg)
 
-    def forward(self, x: Tensor) -> Sequence[Tensor]:
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         outs, state = [], None
         for i, (patch_embed, layers, norm) in enumerate(self.layers):
             x, size = patch_embed(x)
@@ -32,7 +32,7 @@ class PVTTrunk(TokenTrunk):
             x = to_map(norm(x), size).contiguous()
             if i in self.out_indices:
                 outs.append(x)
-        return outs
+        return tuple(outs)
 
     def first_block(self, stage: int) -> int:
         """1 where the position embedding is the first of a stage's layers, else 0."""
@@ -46,7 +46,7 @@ class PVTTrunk(TokenTrunk):
 class PyramidVisionTransformer(PVTTrunk, host.PyramidVisionTransformer):
     """Pyramid Vision Transformer (PVT).
 
-    ``forward`` takes images (B, 3, H, W) and returns a list of the outputs of the stages in
+    ``forward`` takes images (B, 3, H, W) and returns a tuple of the outputs of the stages in
     ``out_indices``, each (B, C_i, H_i, W_i).
 
     Args:
@@ -63,7 +63,7 @@ class PyramidVisionTransformer(PVTTrunk, host.PyramidVisionTransformer):
 class PyramidVisionTransformerV2(PVTTrunk, host.PyramidVisionTransformerV2):
     """PVTv2.
 
-    ``forward`` takes images (B, 3, H, W) and returns a list of the outputs of the stages in
+    ``forward`` takes images (B, 3, H, W) and returns a tuple of the outputs of the stages in
     ``out_indices``, each (B, C_i, H_i, W_i).
 
     Args:

@@ -1,5 +1,5 @@
 """Swin Transformer with layer attention after its blocks: mmpretrain's, and mmdet's for detectors."""
-from typing import Dict, Optional, Sequence, Tuple, Union
+from typing import Dict, Optional, Tuple, Union
 
 import torch.nn.functional as F
 from mmdet.models.backbones import swin as of_mmdet
@@ -88,7 +88,7 @@ class DetSwinTransformer(SwinTrunk, of_mmdet.SwinTransformer):
     """mmdet's Swin Transformer (V1), which pads small maps to a window; takes mmdet's arguments.
 
     The host's name is that of mmpretrain's, hence the ``Det``. ``forward`` takes images (B, 3, H, W)
-    and returns a list of the outputs of the stages in ``out_indices``, each (B, C_i, H_i, W_i).
+    and returns a tuple of the outputs of the stages in ``out_indices``, each (B, C_i, H_i, W_i).
 
     Args:
         interaction, attention_init, with_cp, init_cfg: See :class:`mmdla.trunks.trunk.Trunk`.
@@ -106,7 +106,7 @@ class DetSwinTransformer(SwinTrunk, of_mmdet.SwinTransformer):
         self.add_token_attention(interaction, attention_init,
                                  list(zip(self.num_features, given['depths'])), given['norm_cfg'])
 
-    def forward(self, x: Tensor) -> Sequence[Tensor]:
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
         x, size = self.patch_embed(x)
         if self.use_abs_pos_embed:
             x = x + self.absolute_pos_embed
@@ -118,7 +118,7 @@ class DetSwinTransformer(SwinTrunk, of_mmdet.SwinTransformer):
                 outs.append(to_map(getattr(self, f'norm{i}')(x), size).contiguous())
             if stage.downsample is not None:
                 x, size = stage.downsample(x, size)
-        return outs
+        return tuple(outs)
 
     def is_frozen(self, stage: int, layer: int) -> bool:
         return stage < self.frozen_stages

@@ -72,12 +72,14 @@ class Trunk:
         non_shape_arguments (dict): Arguments, with their defaults, that do not affect the tensors'
             shapes, so that a state_dict cannot tell them.
         norms_outputs (bool): Whether a norm ``norm0``, ``norm1``, ... makes each output.
+        takes_anything (bool): Whether the host hands arguments of any name on.
         widens (bool): Whether blocks can read, and the last stage return, more channels than the
             host's.
     """
 
     widens = False
     norms_outputs = False
+    takes_anything = False
     recomputes = False
     pretrained_cfgs: Sequence[dict] = ()
 
@@ -90,7 +92,7 @@ class Trunk:
         ancestors = type(self).__mro__
         known = parameters_of(ancestors[ancestors.index(Trunk) + 1])
         for name in arguments:
-            if name not in {*known, 'with_cp'}:
+            if name not in {*known, 'with_cp'} and not self.takes_anything:
                 raise UserError(f'{type(self).__name__} has no argument {name}{ADVICE.get(name, "")}.')
         given = arguments.get('init_cfg')
         cfgs = [given] if isinstance(given, dict) else list(given or [])

@@ -253,3 +253,17 @@ def test_rla_is_refused_off_the_resnets(trunk):
 def test_unknown_arguments_are_refused(trunk):
     with pytest.raises(UserError, match='has no argument depht'):
         build(trunk, 'dla_l', depht=50)
+
+
+def test_base_forms_attend_to_the_whole_stage_of_tokens():
+    """Groups of four blocks are for trunks of one stage."""
+    for trunk, group in (('DetSwinTransformer', 3), ('PyramidVisionTransformerV2', 3), ('ViTSAM', 4)):
+        attention = max(build(trunk, 'mrla_b').attention, key=lambda attention: attention.num_layers)
+        assert attention.group == group
+
+
+def test_a_strided_block_begins_a_run():
+    """Even where the block before it has the same width, as in narrow MobileNets."""
+    model = build('MobileNetV2', 'dla_l', widen_factor=0.35, out_indices=(0, 2))
+    assert model.layer1[0].conv[-1].conv.out_channels == model.layer2[0].conv[-1].conv.out_channels
+    assert model.runs == [['layer2.0', 'layer2.1'], ['layer3.0', 'layer3.1', 'layer3.2']]

@@ -28,12 +28,12 @@ from mmengine.config import Config
 
 ROOT = Path(__file__).parents[2]
 ARXIV = 'https://arxiv.org/abs/'
-# name, paper and URL, and the backbones or plugins by which a config is known to be one of them
+# name, paper and URL, and the backbones, forms or plugins by which a config is known to be one of them
 COLLECTIONS = {
     'DLA': ('Strengthening Layer Interaction via Dynamic Layer Attention', '2406.13392',
-            ('DLAResNet', 'DLAVisionTransformer')),
+            ('DLAResNet', 'DLAVisionTransformer', 'DLALight')),
     'MRLA': ('Cross-Layer Retrospective Retrieving via Layer Attention', '2302.03985',
-             ('MRLAResNet', 'MRLAVisionTransformer')),
+             ('MRLAResNet', 'MRLAVisionTransformer', 'MRLALight')),
     'DIANet': ('DIANet: Dense-and-Implicit Attention Network', '1905.10671', ('DIAResNet', )),
     'RLA-Net': ('Recurrence along Depth: Deep Convolutional Neural Networks with Recurrent Layer '
                 'Aggregation', '2110.11852', ('RLAResNet', )),
@@ -113,9 +113,9 @@ def digest(cfg: Config) -> str:
 
 
 def collection(path: Path, cfg: Config) -> str:
-    """Of a config's first plugin, or of its backbone."""
+    """Of a config's first plugin, its layer attention, or its backbone."""
     backbone = cfg.model.backbone
-    layer = backbone.plugins[0].cfg if backbone.get('plugins') else backbone
+    layer = backbone.plugins[0].cfg if backbone.get('plugins') else backbone.get('interaction', backbone)
     kind = layer.type.rpartition('.')[-1]
     for name, (_, _, types) in COLLECTIONS.items():
         if kind in types:
