@@ -2,10 +2,11 @@ import subprocess
 import sys
 
 import vision_transformers
-from trunks import test_resnet, test_vision_transformer
+import zoo
+from trunks import test_product, test_resnet, test_vision_transformer
 
 from mmdla.attention import ContextUnit, Interaction
-from mmdla.models import RLA
+from mmdla.models import RLA, TIMMBackbone
 from mmdla.registry import MODELS
 
 
@@ -30,11 +31,13 @@ def registered(base=object):
 
 def test_the_contract_suites_cover_everything_registered():
     """In the default tier."""
-    for suite in (test_resnet, test_vision_transformer):
+    for suite in (test_resnet, test_vision_transformer, test_product):
         for test in (suite.test_outputs_of_a_batch_are_those_of_its_samples, suite.test_autocast):
             assert 'full' not in [mark.name for mark in getattr(test, 'pytestmark', ())]
     resnets = classes_in(test_resnet.VARIANTS, depth=50, base_channels=16)
     transformers = classes_in(vision_transformers.VARIANTS, **vision_transformers.SMALL)
-    assert {cls.__name__ for cls in registered() - resnets - transformers} == {'CIFARDataPreprocessor'}
+    trunks = {type(zoo.build(trunk, 'plain')) for trunk in zoo.TRUNKS}
+    others = registered() - resnets - transformers - trunks - {TIMMBackbone}
+    assert {cls.__name__ for cls in others} == {'CIFARDataPreprocessor'}
     assert registered(Interaction) <= resnets and registered(ContextUnit) <= resnets
     assert registered(Interaction) - transformers == {RLA}

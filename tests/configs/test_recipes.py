@@ -1,6 +1,7 @@
 """Data, schedules and starts of every config."""
 import pytest
 from mmdet.registry import MODELS as DETECTORS
+from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmpretrain.registry import MODELS as CLASSIFIERS
 from our_configs import ALL, DETECTION, load
@@ -12,7 +13,10 @@ def assert_sgd(cfg, lr):
         'SGD', lr, 0.9, 1e-4)
 
 
-@pytest.mark.parametrize('name', [n for n in DETECTION if n.endswith('_1x_coco.py')])
+TRUNKS = [n for n in ALL if n.startswith('trunks/')]
+
+
+@pytest.mark.parametrize('name', [n for n in DETECTION if n.endswith('_1x_coco.py') and n not in TRUNKS])
 def test_coco_recipe(name):
     cfg = load(name)
     assert_sgd(cfg, 0.005 if 'retinanet' in name else 0.01)
@@ -61,7 +65,45 @@ def test_layer_attention_learns_at_ten_times_the_rate(name):
         assert rates.get(id(p)) == ((10 * rate if attention else rate) if p.requires_grad else None)
 
 
-@pytest.mark.parametrize('name', [n for n in ALL if n.endswith('_8xb32_in1k.py')])
+# the host's config of the same trunk, and what of the backbone ours change
+HOSTS = {
+    'mask_rcnn_{}_swin-t_1x_coco': 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py',
+    'mask_rcnn_{}_convnext-t_amp-ms-crop-3x_coco':
+        'mmdet::convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py',
+    'mask_rcnn_{}_pvtv2-b2_1x_coco': 'mmdet::pvt/retinanet_pvtv2-b2_fpn_1x_coco.py',
+    'mask_rcnn_{}_resnext50-32x4d_1x_coco': 'mmdet::mask_rcnn/mask-rcnn_x101-32x4d_fpn_1x_coco.py',
+    '{}_swin-t_16xb64_in1k': 'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py',
+    '{}_convnext-t_32xb128_in1k': 'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py',
+    '{}_resnext50-32x4d_8xb32_in1k': 'mmpretrain::resnext/resnext50-32x4d_8xb32_in1k.py',
+}
+OURS = ('type', 'interaction', 'attention_init')
+
+
+@pytest.mark.parametrize('form', ['dla_l', 'mrla_l'])
+@pytest.mark.parametrize('name', HOSTS)
+def test_other_trunks_have_their_hosts_recipe(name, form, tmp_path):
+    (tmp_path / 'host.py').write_text(f'_base_ = {HOSTS[name]!r}\n')
+    host = Config.fromfile(tmp_path / 'host.py')
+    ours = load(f'trunks/{name.format(form)}.py')
+    for key in ('optim_wrapper', 'param_scheduler', 'train_cfg', 'auto_scale_lr', 'custom_hooks'):
+        assert ours.get(key) == host.get(key), key
+    assert ours.train_dataloader.batch_size == host.train_dataloader.batch_size
+    backbone = {key: value for key, value in ours.model.backbone.items() if key not in OURS}
+    theirs = {key: value for key, value in host.model.backbone.items() if key not in OURS}
+    if 'resnext50-32x4d_1x' in name:
+        assert (theirs.pop('depth'), backbone.pop('depth')) == (101, 50)
+        theirs['init_cfg'].checkpoint = theirs['init_cfg'].checkpoint.replace('101', '50')
+    if 'pvtv2' in name:
+        assert backbone.pop('init_cfg').pop('type') == 'Pretrained'
+        theirs.pop('init_cfg')
+    else:
+        assert ours.train_dataloader.dataset.pipeline == host.train_dataloader.dataset.pipeline
+        assert ours.model.get('neck') == host.model.get('neck')
+    assert backbone == theirs
+    assert ours.model.backbone.get('attention_init') == ('zero' if 'rcnn' in name else None)
+
+
+@pytest.mark.parametrize('name', [n for n in ALL if n.endswith('_8xb32_in1k.py') and n not in TRUNKS])
 def test_imagenet_recipe(name):
     cfg = load(name)
     assert_sgd(cfg, 0.1)

@@ -37,12 +37,12 @@ def test_step_of_every_detector(name):
 
 
 @steps([n for n in CLASSIFICATION if not any(s in n for s in ('56', '101', 'small_', 'base_'))],
-       r'cifar10\.py|cifar/.*110_|_split-r20_')
+       r'cifar10\.py|cifar/.*110_|_split-r20_|trunks/mrla')
 def test_step_of_every_classifier(name):
     """One size of each family; every parameter gets a gradient."""
     from mmpretrain.structures import DataSample
     model = build_classifier(load(name)).train()
-    size = 32 if 'cifar' in name else 64
+    size = 32 if 'cifar' in name else 224 if 'swin' in name else 64
     samples = [DataSample().set_gt_label(label).set_gt_score(torch.eye(model.head.num_classes)[label])
                for label in (1, 2)]
     losses = model(torch.randn(2, 3, size, size), samples, mode='loss')

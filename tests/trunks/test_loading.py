@@ -34,7 +34,8 @@ def test_starts_from_its_hosts_checkpoint(trunk, prefix, tmp_path):
 def test_a_partial_match_stops(trunk, tmp_path):
     tensors = build_host(trunk).state_dict()
     model = build(trunk, 'dla_l')
-    block = model.block_name(len(model.attention) - 1, 1)
+    stage = next(i for i, attention in enumerate(model.attention) if attention.num_layers > 1)
+    block = model.block_name(stage, 1)
     name = f'{block}.{next(name for name, _ in model.get_submodule(block).named_parameters())}'
     init_cfg = save(tmp_path, {key: tensor for key, tensor in tensors.items() if key != name})
     with pytest.raises(UserError, match=f'1 missing .{name}') as error:

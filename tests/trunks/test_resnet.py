@@ -219,8 +219,10 @@ def test_attention_drop_path_drops_the_attention_branch_in_training_only(build_a
     assert (dropped - whole).abs().max() > 0.01
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize('mode', ['eval', 'train'])
+@pytest.mark.parametrize('dtype, mode', [
+    (torch.bfloat16, 'train'), (torch.float16, 'eval'),
+    *(pytest.param(*pair, marks=pytest.mark.full) for pair in ((torch.bfloat16, 'eval'),
+                                                              (torch.float16, 'train')))])
 def test_autocast(build, dtype, mode):
     model = build().train(mode == 'train')
     x = torch.randn(4, 3, 64, 64)  # the last BN of fewer has too few values for 8 bits of mantissa
@@ -277,16 +279,17 @@ def test_cifar_trunk_compiles(build):
 TWO_STAGES = dict(depth=18, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(0, 1))
 
 
-def sizes(whole):
-    """Two stages of every variant; whole networks of these, and in the full tier of the others."""
-    return pytest.mark.parametrize('build, size', [
-        *(pytest.param(name, TWO_STAGES, id=f'{name}-two_stages') for name in VARIANTS),
-        *(pytest.param(name, dict(depth=18), id=f'{name}-whole',
-                       marks=() if name in whole else pytest.mark.full) for name in VARIANTS),
-    ], indirect=['build'])
+# what differs in how it is traced; the others are variants of these, or plain layers
+KINDS = ('mrla_l', 'dla_l', 'dla_l_lstm', 'mrla_b', 'dla_b', 'dla_b_tokens', 'dia', 'ba', 'aa', 'rla')
+sizes = pytest.mark.parametrize('build, size', [
+    *(pytest.param(name, TWO_STAGES, id=f'{name}-two_stages',
+                   marks=() if name in KINDS else pytest.mark.full) for name in VARIANTS),
+    *(pytest.param(name, dict(depth=18), id=f'{name}-whole',
+                   marks=() if name == 'dla_l' else pytest.mark.full) for name in VARIANTS),
+], indirect=['build'])
 
 
-@sizes(whole=['dla_l'])
+@sizes
 def test_traces_and_exports_with_any_batch(build, size):
     model = alive(build(**size)).eval()
     x, other = torch.randn(2, 3, 32, 32), torch.randn(5, 3, 32, 32)
@@ -298,7 +301,7 @@ def test_traces_and_exports_with_any_batch(build, size):
             close(out, ref, rtol=1e-4, atol=1e-5)
 
 
-@sizes(whole=['dla_l'])
+@sizes
 def test_compiles_without_graph_breaks(build, size):
     compile_and_compare(alive(build(**size)).double().train(), torch.randn(2, 3, 64, 64).double())
 
