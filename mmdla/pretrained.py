@@ -2,7 +2,7 @@
 import logging
 import os
 from collections import OrderedDict
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional
 
 import torch
 from mmengine.logging import print_log
@@ -170,44 +170,56 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
     """
     if '://' not in filename and not os.path.isfile(filename):
         raise missing_start(filename, backbone.can_start_plain)
-    given, rest, naming = fitting(backbone, read_checkpoint(filename), filename, prefix)
+    given, rest, naming, resized = fitting(backbone, read_checkpoint(filename), filename, prefix)
     backbone.load_state_dict(given, strict=False)
     norms = [name for name in rest if name.startswith(backbone.output_norms)]
     attention = len(rest) - len(norms)
     print_log(
         f'backbone: {len(given)} of {len(backbone.state_dict())} tensors loaded from {filename}' +
         (f' (names of {naming})' if naming else '') +
+        (f'; {len(resized)} resized for other images or windows ({shorten(resized, 2)})'
+         if resized else '') +
         (f'; {len(norms)} of norms of outputs, which a classifier does not have, keep their start'
          if norms else '') +
         (f'; the other {attention}, attention, start at zero effect' if attention else ''),
         'current', logging.INFO)
 
 
+class Fitting(NamedTuple):
+    """What a checkpoint has for a backbone.
+
+    Attributes:
+        tensors (dict[str, Tensor]): By the backbone's names.
+        left (list[str]): Its other tensors, at zero effect or norms of outputs that a classifier lacks.
+        naming (str, optional): Whose names the checkpoint has; None for the backbone's own.
+        resized (list[str]): Of the tensors those that had another size.
+    """
+
+    tensors: Dict[str, Tensor]
+    left: List[str]
+    naming: Optional[str]
+    resized: List[str]
+
+
 def fitting(backbone: nn.Module, checkpoint, filename: str,
-            prefix: Optional[str] = None) -> Tuple[Dict[str, Tensor], List[str], Optional[str]]:
+            prefix: Optional[str] = None) -> Fitting:
     """The tensors of a checkpoint that fill a backbone, and what they leave.
 
     Arguments and errors are :func:`load_backbone`'s; ``checkpoint`` is what the file holds.
-
-    Returns:
-        tuple: The tensors by the backbone's names; the names of those that are left, at zero effect or
-        norms of outputs that a classifier does not have; and whose names the checkpoint has, None for
-        the backbone's own.
     """
     tensors = state_dict_of(checkpoint, filename)
     if prefix is None:
         prefix = 'backbone.' if any(k.startswith('backbone.') for k in tensors) else ''
     elif prefix and not prefix.endswith('.'):
         prefix += '.'
-    given = {
-        k.removeprefix(prefix): v for k, v in tensors.items()
-        if k.startswith(prefix) and not (prefix == '' and k.startswith(HEADS))
-    }
+    given = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     given, naming = present(given, namings_of(type(backbone)))
+    if prefix == '':
+        given = {k: v for k, v in given.items() if not k.startswith(HEADS)}
     backbone.check_naming(naming, filename)
     ignored = backbone.ignored_prefixes
     given = {k: v for k, v in given.items() if not k.startswith(ignored)}
-    backbone.fit(given, filename)
+    resized = backbone.fit(given, filename)
     own = backbone.state_dict()
     trunk = {k: v for k, v in own.items() if not k.startswith(ATTENTION)}
     plain = not any(k.startswith(ATTENTION) for k in given)
@@ -233,7 +245,7 @@ def fitting(backbone: nn.Module, checkpoint, filename: str,
                         f'tensors {"; ".join(problems)}: {hint}.')
     if prefix in ('', 'backbone.'):
         check_arguments(backbone, trained_config(checkpoint), filename)
-    return given, [name for name in own if name not in expected], naming
+    return Fitting(given, [name for name in own if name not in expected], naming, resized)
 
 
 def check_fit(model: nn.Module, filename: str, checkpoint, part: str = '') -> None:

@@ -112,7 +112,12 @@ def fit(model: nn.Module, cfg: Config, checkpoint, split: str) -> Start:
                 f'checkpoint {filename} has no tensors {BACKBONE}*: --start-from takes that of a whole '
                 'detector or classifier, and model.backbone.init_cfg.checkpoint that of a backbone.')
         check_style(backbone, checkpoint, filename)
-        trunk, fresh, _ = fitting(backbone, checkpoint, filename, BACKBONE)
+        trunk, fresh, _, resized = fitting(backbone, checkpoint, filename, BACKBONE)
+        if resized:
+            raise UserError(
+                f'checkpoint {filename} was trained with other windows or images '
+                f'({shorten(resized, 2)} have another size), so that the model would not compute what '
+                'it did: set window_size or img_size of the backbone to the checkpoint\'s.')
     taken_by_trunk = BACKBONE if isinstance(backbone, Trunk) else ()
     own, given = ({name: value for name, value in state.items() if not name.startswith(taken_by_trunk)}
                   for state in (model.state_dict(), tensors))

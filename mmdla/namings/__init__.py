@@ -5,7 +5,7 @@ from .convnext import CONVNEXT
 from .efficientnet import EFFICIENTNET
 from .mobilenet import MOBILENET_V2, MOBILENET_V3
 from .naming import Naming, present
-from .pvt import PVT_V2
+from .pvt import PVT_V1, PVT_V2
 from .regnet import REGNET
 from .resnet import RES2NET, RESNET
 from .swin import SWIN
@@ -17,6 +17,7 @@ NAMINGS = {
     'EfficientNet': EFFICIENTNET,
     'MobileNetV2': MOBILENET_V2,
     'MobileNetV3': MOBILENET_V3,
+    'PyramidVisionTransformer': PVT_V1,
     'PyramidVisionTransformerV2': PVT_V2,
     'RegNet': REGNET,
     'Res2Net': RES2NET,

@@ -1,12 +1,16 @@
-"""Names of the Pyramid Vision Transformer V2, for mmdet's class.
+"""Names of the Pyramid Vision Transformers, V1 and V2, for mmdet's classes.
 
 mmdet has ``norm_cfg=dict(type='LN', eps=1e-6)`` everywhere; timm and the release have an epsilon of
 1e-5 in the norms of the patch embeddings and of the reduced keys. Outputs agree to about this
 difference, and exactly with the same epsilon.
 
+In the last stage of PVT V1 the classifier attends to a class token, which detectors do not have, mmdet's
+or the release's: it is dropped with its position and the last norm, and outputs of that stage differ.
+
 Left out: the linear variant (``pvt_v2_b2_li``), which pools ahead of the reduction and which mmdet does
-not have; PVT V1, whose last stage attends to a class token in the classifier and not in mmdet.
+not have.
 """
+import math
 import re
 
 import torch
@@ -26,7 +30,7 @@ def in_host_shapes(tensors: Tensors) -> Tensors:
         elif match := re.match(r'(.*\.attn)\.kv\.(weight|bias)$', name):
             if f'{match[1]}.q.{match[2]}' in tensors:
                 continue
-        elif re.search(r'\.ffn\.layers\.[04]\.weight$', name) and value.dim() == 2:
+        elif re.search(r'\.ffn\.layers\.[034]\.weight$', name) and value.dim() == 2:
             value = value[:, :, None, None]
         found[name] = value
     return found
@@ -53,6 +57,32 @@ RELEASED = (
     (r'^block(\d)\.(\d+)\.', lambda m: f'layers.{int(m[1]) - 1}.1.{m[2]}.'),
     (r'^norm(\d)\.', lambda m: f'layers.{int(m[1]) - 1}.2.'),
     *SAME,
+)
+
+
+def without_class_token(tensors: Tensors) -> Tensors:
+    """V1's positions as the first layer of a stage, without that of the class token.
+
+    Only the last stage has one, and the number of its positions is a square and one more.
+    """
+    found = {}
+    for name, value in in_host_shapes(tensors).items():
+        if name.endswith('.1.0.pos_embed') and math.isqrt(value.shape[1])**2 != value.shape[1]:
+            value = value[:, 1:]
+        found[name] = value
+    return found
+
+
+RELEASED_V1 = (
+    (r'^pos_embed(\d)$', lambda m: f'layers.{int(m[1]) - 1}.1.0.pos_embed'),
+    *RELEASED[:2],
+    (r'^block(\d)\.(\d+)\.', lambda m: f'layers.{int(m[1]) - 1}.1.{int(m[2]) + 1}.'),
+    *SAME[:2],
+    (BLOCK + r'mlp\.fc2\.', r'\1.ffn.layers.3.'),
+)
+PVT_V1 = (
+    Naming('the PVT release', (r'^pos_embed1$', r'^block1\.0\.attn\.kv\.weight$'), RELEASED_V1,
+           r'(head|norm)\.|cls_token$', without_class_token),
 )
 PVT_V2 = (
     Naming('timm',

@@ -4,7 +4,7 @@ from typing import Optional, Tuple, Union
 from mmpretrain.models.backbones import convnext as host
 from torch import Tensor
 
-from mmdla.errors import choose
+from mmdla.errors import UserError, choose
 from mmdla.registry import MODELS
 
 from .arguments import defaults_of, norm_on_maps
@@ -34,6 +34,9 @@ class ConvNeXt(Trunk, host.ConvNeXt):
         if isinstance(arch, str):
             choose('arch', arch, self.arch_settings)
         super().__init__(arch, **self.host_arguments(kwargs))
+        if not set(self.out_indices) <= set(range(self.num_stages)):
+            raise UserError(f'out_indices={tuple(self.out_indices)} are not all of the '
+                            f'{self.num_stages} stages, 0 to {self.num_stages - 1}.')
         norm_cfg = kwargs.get('norm_cfg', defaults_of(host.ConvNeXt)['norm_cfg'])
         self.add_attention(interaction, attention_init, list(zip(self.channels, self.depths)),
                            norm_on_maps(norm_cfg))

@@ -1,7 +1,9 @@
 """mmpretrain's EfficientNet and MobileNets with layer attention between their inverted residuals."""
+import logging
 from typing import Iterator, List, Optional, Sequence, Tuple
 
 import torch
+from mmengine.logging import print_log
 from mmpretrain.models.backbones import efficientnet, mobilenet_v2, mobilenet_v3
 from mmpretrain.models.utils import InvertedResidual
 from torch import Tensor, nn
@@ -139,6 +141,18 @@ class EfficientNet(InvertedResidualTrunk, efficientnet.EfficientNet):
         super().__init__(arch, **self.host_arguments(kwargs))
         self.add_runs(interaction, attention_init, [f'layers.{i}' for i in range(len(self.layers))])
 
+    def check_naming(self, naming: Optional[str], filename: str) -> None:
+        eps = 1e-3 if self.arch in ('b5', 'b6', 'b7') else 1e-5
+        if naming == 'torchvision' and (self.conv_cfg or self.norm_cfg.get('eps', 1e-5) != eps):
+            raise UserError(f'checkpoint {filename} is of torchvision\'s EfficientNet, which pads and '
+                            'norms otherwise than mmpretrain\'s default: set conv_cfg=None, '
+                            f'norm_cfg=dict(type=\'BN\', eps={eps}) in the backbone.')
+        if naming == 'timm':
+            print_log(f'{filename} has timm\'s names, which do not tell the padding: its tf_ networks '
+                      'need the default conv_cfg and norm_cfg, the others conv_cfg=None and '
+                      f'norm_cfg=dict(type=\'BN\'); here conv_cfg={self.conv_cfg}, '
+                      f'norm_cfg={self.norm_cfg}', 'current', logging.WARNING)
+
     def is_frozen(self, stage: int, layer: int) -> bool:
         return self.layer_index(stage, layer) < self.frozen_stages
 
@@ -190,6 +204,13 @@ class MobileNetV3(InvertedResidualTrunk, mobilenet_v3.MobileNetV3):
         choose('arch', arch, self.arch_settings)
         super().__init__(arch, **self.host_arguments(kwargs))
         self.add_runs(interaction, attention_init, self.layers)
+
+    def check_naming(self, naming: Optional[str], filename: str) -> None:
+        if naming == 'timm' and not self.conv_cfg and self.norm_cfg.get('eps', 1e-5) != 1e-5:
+            raise UserError(f'checkpoint {filename} is of timm\'s MobileNetV3, which norms or pads '
+                            'otherwise than mmpretrain\'s: set norm_cfg=dict(type=\'BN\') in the '
+                            'backbone for mobilenetv3_*, '
+                            'conv_cfg=dict(type=\'Conv2dAdaptivePadding\') for tf_mobilenetv3_*.')
 
     def is_frozen(self, stage: int, layer: int) -> bool:
         return self.layer_index(stage, layer) <= self.frozen_stages

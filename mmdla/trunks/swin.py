@@ -19,7 +19,7 @@ class SwinTrunk(TokenTrunk):
 
     norms_outputs = True
 
-    def fit(self, tensors: Dict[str, Tensor], filename: str) -> None:
+    def resize(self, tensors: Dict[str, Tensor], filename: str) -> None:
         """Resize the tables of position biases to this backbone's windows."""
         for name, own in self.state_dict().items():
             table = tensors.get(name)
@@ -52,6 +52,9 @@ class SwinTransformer(SwinTrunk, of_mmpretrain.SwinTransformer):
     Raises:
         UserError: For an argument that is out of its range.
     """
+
+    advice = dict.fromkeys(('embed_dims', 'depths', 'num_heads', 'pretrain_img_size', 'convert_weights'),
+                           ': it is one of mmdet\'s class, type=\'mmdla.DetSwinTransformer\'')
 
     def __init__(self, arch: Union[str, dict] = 'tiny', interaction: Optional[dict] = None,
                  attention_init: str = 'scaled', **kwargs) -> None:
@@ -98,6 +101,9 @@ class DetSwinTransformer(SwinTrunk, of_mmdet.SwinTransformer):
     Raises:
         UserError: For an argument that is out of its range.
     """
+
+    advice = dict.fromkeys(('arch', 'img_size', 'pad_small_map', 'stage_cfgs'),
+                           ': it is one of mmpretrain\'s class, type=\'mmdla.SwinTransformer\'')
 
     def __init__(self, interaction: Optional[dict] = None, attention_init: str = 'scaled',
                  **kwargs) -> None:

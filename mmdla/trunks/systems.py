@@ -21,6 +21,15 @@ def given(**arguments) -> dict:
     return {name: value for name, value in arguments.items() if value is not None}
 
 
+def check_variant(variant: str, **owned: dict) -> None:
+    """A UserError for an argument that another variant has."""
+    for owner, arguments in owned.items():
+        for name in given(**arguments):
+            if owner != variant:
+                raise UserError(f'{name} is an argument of variant={owner!r}: leave it out with '
+                                f'variant={variant!r}.')
+
+
 @MODELS.register_module()
 class MRLAResNet(ResNet):
     """ResNet with multi-head recurrent layer attention (MRLA, ICLR 2023).
@@ -35,6 +44,8 @@ class MRLAResNet(ResNet):
         dim_per_head (int, optional): Channels of one attention head, by default 32 for
             variant='light' and 16 for 'base' (the papers' ImageNet models; 32 for all CIFAR ones).
         attention_drop_path (float): Stochastic depth of the attention branch.
+        layer_scale (bool, optional): Of the base variant: see
+            :class:`mmdla.attention.mrla.BaseLayerAttention`.
         **kwargs: ``attention_init``, ``trunk``, ``plugins`` and the arguments of mmpretrain's
             ResNet, see :class:`ResNet`.
 
@@ -50,10 +61,12 @@ class MRLAResNet(ResNet):
     """
 
     def __init__(self, depth: int, variant: str = 'light', dim_per_head: Optional[int] = None,
-                 attention_drop_path: float = 0.0, **kwargs) -> None:
+                 attention_drop_path: float = 0.0, layer_scale: Optional[bool] = None,
+                 **kwargs) -> None:
         form = choose('variant', variant, dict(light='mmdla.MRLALight', base='mmdla.MRLABase'))
+        check_variant(variant, base=dict(layer_scale=layer_scale))
         interaction = dict(type=form, drop_path_rate=attention_drop_path,
-                           **given(dim_per_head=dim_per_head))
+                           **given(dim_per_head=dim_per_head, layer_scale=layer_scale))
         super().__init__(depth, **with_interaction(kwargs, interaction))
 
 
@@ -79,7 +92,7 @@ class DLAResNet(ResNet):
         refresh (str, optional): Of the base variant: 'features' (default) or 'tokens', see
             :class:`mmdla.attention.DLABase`.
         dim_per_head (int, optional): See :class:`MRLAResNet`.
-        attention_drop_path (float): See :class:`MRLAResNet`.
+        attention_drop_path, layer_scale: See :class:`MRLAResNet`.
         **kwargs: ``attention_init``, ``trunk``, ``plugins`` and the arguments of mmpretrain's
             ResNet, see :class:`ResNet`.
 
@@ -97,19 +110,18 @@ class DLAResNet(ResNet):
                  refresh: Optional[str] = None,
                  dim_per_head: Optional[int] = None,
                  attention_drop_path: float = 0.0,
+                 layer_scale: Optional[bool] = None,
                  **kwargs) -> None:
         form = choose('variant', variant, dict(light='mmdla.DLALight', base='mmdla.DLABase'))
-        for name, value, owner in (('excite', excite, 'light'), ('refresh', refresh, 'base')):
-            if value is not None and variant != owner:
-                raise UserError(f'{name} is an argument of variant={owner!r}: leave it out with '
-                                f'variant={variant!r}.')
+        check_variant(variant, light=dict(excite=excite),
+                      base=dict(refresh=refresh, layer_scale=layer_scale))
         interaction = dict(
             type=form,
             context_unit=context_unit,
             refresh_by=refresh_by,
             initial_context=initial_context,
             drop_path_rate=attention_drop_path,
-            **given(excite=excite, refresh=refresh, dim_per_head=dim_per_head))
+            **given(excite=excite, refresh=refresh, dim_per_head=dim_per_head, layer_scale=layer_scale))
         super().__init__(depth, **with_interaction(kwargs, interaction))
 
 

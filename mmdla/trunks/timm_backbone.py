@@ -1,8 +1,9 @@
 """timm's models, in mmpretrain's wrapper, with layer attention between the blocks of their stages."""
-from collections import OrderedDict
-from typing import Dict, List, NamedTuple, Optional, Tuple
+import logging
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import torch
+from mmengine.logging import print_log
 from mmpretrain.models.backbones import timm_backbone as host
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -24,8 +25,8 @@ class Run(NamedTuple):
     channels_last: bool
 
 
-class TIMMStage(nn.Sequential):
-    """timm's sequence of blocks with the attention of its trunk.
+class TIMMStage(nn.Module):
+    """timm's sequence of blocks with the attention of its trunk; under the names of the blocks.
 
     Args:
         blocks (nn.Sequential): timm's.
@@ -35,15 +36,22 @@ class TIMMStage(nn.Sequential):
     """
 
     def __init__(self, blocks: nn.Sequential, trunk: Trunk, index: int, channels_last: bool) -> None:
-        super().__init__(OrderedDict(blocks.named_children()))
+        super().__init__()
+        for name, block in blocks.named_children():
+            self.add_module(name, block)
         self.connected = (trunk, )  # in a tuple, to be no child
         self.index, self.channels_last = index, channels_last
 
     def forward(self, x: Tensor) -> Tensor:
         trunk, = self.connected
         x = x.permute(0, 3, 1, 2) if self.channels_last else x
-        x, _ = trunk.scan(self.index, self, x, None, self.channels_last)
+        x, _ = trunk.scan(self.index, self.children(), x, None, self.channels_last)
         return x.permute(0, 2, 3, 1) if self.channels_last else x
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        """As timm's gradient checkpointing does, which would leave the attention out."""
+        raise UserError('timm\'s gradient checkpointing would leave out layer attention: use '
+                        'with_cp=True of the backbone instead.')
 
 
 def is_run(inputs: List[Tuple[int, ...]], outputs: List[Tuple[int, ...]]) -> Optional[bool]:
@@ -129,6 +137,9 @@ class TIMMBackbone(Trunk, host.TIMMBackbone):
                             'for layer attention between them: choose another model, or for a vision '
                             'transformer type=\'mmdla.VisionTransformer\'.')
         self.runs = runs
+        print_log(f'layer attention in {len(runs)} sequences of blocks of {model_name}: ' + ', '.join(
+            f'{run.name} ({run.num_blocks} blocks of {run.channels} channels)' for run in runs),
+            'current', logging.INFO)
         batch_norm = any(isinstance(module, _BatchNorm) for module in self.timm_model.modules())
         norm_cfg = dict(type='BN') if batch_norm else dict(type='mmpretrain.LN2d', eps=1e-6)
         self.add_attention(interaction, attention_init, [(run.channels, run.num_blocks) for run in runs],

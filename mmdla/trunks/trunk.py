@@ -1,9 +1,11 @@
 """Mixin that all backbones of this package share."""
+from contextlib import contextmanager
 from copy import deepcopy
 from inspect import Parameter, signature
-from typing import Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
 import torch.utils.checkpoint as cp
+from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from mmdla.attention.interaction import (
@@ -20,6 +22,7 @@ from .arguments import dim_per_head, interaction_arguments
 IN_INTERACTION = ': it is one of the interaction, interaction=dict(type=..., ...)'
 ADVICE = {
     'gate': ': it is now refresh_by=\'output\' or \'context\'',
+    **dict.fromkeys(('dcn', 'stage_with_dcn'), ': deformable convolutions are not supported'),
     'pretrained': ': it is init_cfg=dict(type=\'Pretrained\', checkpoint=...)',
     **dict.fromkeys(('context_unit', 'dim_per_head', 'refresh_by', 'excite', 'refresh'), IN_INTERACTION),
 }
@@ -30,6 +33,21 @@ def rename_before_loading(state_dict: dict, prefix: str, *args) -> None:
     own = {name: state_dict.pop(name) for name in list(state_dict) if name.startswith(prefix)}
     own = under_present_names({name.removeprefix(prefix): value for name, value in own.items()})
     state_dict.update({prefix + name: value for name, value in own.items()})
+
+
+@contextmanager
+def without_false_warning(pretrained: bool) -> Iterator[None]:
+    """A context without the hosts' warning that there are no weights, where they are loaded later."""
+    logger = MMLogger.get_current_instance()
+
+    def is_true(record) -> bool:
+        return not (pretrained and record.getMessage().startswith('No pre-trained weights'))
+
+    logger.addFilter(is_true)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_true)
 
 
 def parameters_of(cls: type) -> Set[str]:
@@ -73,6 +91,7 @@ class Trunk:
             shapes, so that a state_dict cannot tell them.
         norms_outputs (bool): Whether a norm ``norm0``, ``norm1``, ... makes each output.
         takes_anything (bool): Whether the host hands arguments of any name on.
+        advice (dict): What to do in place of arguments that it does not have.
         widens (bool): Whether blocks can read, and the last stage return, more channels than the
             host's.
     """
@@ -80,6 +99,7 @@ class Trunk:
     widens = False
     norms_outputs = False
     takes_anything = False
+    advice: Dict[str, str] = {}
     recomputes = False
     pretrained_cfgs: Sequence[dict] = ()
 
@@ -91,15 +111,22 @@ class Trunk:
         """
         ancestors = type(self).__mro__
         known = parameters_of(ancestors[ancestors.index(Trunk) + 1])
+        known = (known | {'with_cp'}) - ({'pretrained'} if not self.takes_anything else set())
         for name in arguments:
-            if name not in {*known, 'with_cp'} and not self.takes_anything:
-                raise UserError(f'{type(self).__name__} has no argument {name}{ADVICE.get(name, "")}.')
+            unset = name == 'pretrained' and arguments[name] is None  # as in old configs of the hosts
+            if name not in known and not (unset or self.takes_anything):
+                raise UserError(f'{type(self).__name__} has no argument {name}'
+                                f'{ {**ADVICE, **self.advice}.get(name, "")}.')
         given = arguments.get('init_cfg')
+        if not (given is None or isinstance(given, (dict, list, tuple))):
+            raise UserError('init_cfg is a dict with type, such as dict(type=\'Pretrained\', '
+                            f'checkpoint=FILE), or a list of them; got {given!r}.')
         cfgs = [given] if isinstance(given, dict) else list(given or [])
         self.pretrained_cfgs = [cfg for cfg in cfgs if 'checkpoint' in cfg]
         others = [cfg for cfg in cfgs if 'checkpoint' not in cfg]
         self.recomputes = arguments.get('with_cp', False)
-        kept = {name: value for name, value in arguments.items() if name not in ('init_cfg', 'with_cp')}
+        left_out = ('init_cfg', 'with_cp') + (() if self.takes_anything else ('pretrained', ))
+        kept = {name: value for name, value in arguments.items() if name not in left_out}
         return {**kept, **(dict(init_cfg=others) if others else {})}
 
     def add_attention(self, interaction: Optional[dict], attention_init: str,
@@ -110,9 +137,11 @@ class Trunk:
             interaction (dict, optional): Config of the interaction of every stage; None for none.
             attention_init (str): A key of ``mmdla.attention.interaction.GAMMAS``.
             stages (sequence of tuple): Channels and layers of each stage.
-            norm_cfg (dict): Norm on maps.
+            norm_cfg (dict): Norm on maps; the attention's are trained where those of a trunk with
+                ``requires_grad=False`` are not.
             **defaults: Arguments of the interaction unless its config has them.
         """
+        norm_cfg = {name: value for name, value in norm_cfg.items() if name != 'requires_grad'}
         fewest = interaction_class(interaction).min_layers
         if all(layers < fewest for _, layers in stages):
             raise UserError(f'{interaction["type"]} needs {fewest} blocks or more in a stage, and no '
@@ -247,14 +276,21 @@ class Trunk:
     def check_naming(self, naming: Optional[str], filename: str) -> None:
         """Refuse a checkpoint whose names tell that it is of another network; None for own names."""
 
-    def fit(self, tensors: Dict[str, Tensor], filename: str) -> None:
-        """Resize, in place, what depends on the size of the images."""
+    def fit(self, tensors: Dict[str, Tensor], filename: str) -> List[str]:
+        """Resize, in place, what depends on the size of images or windows; the names of these."""
+        before = {name: tensor.shape for name, tensor in tensors.items()}
+        self.resize(tensors, filename)
+        return [name for name, tensor in tensors.items() if tensor.shape != before.get(name)]
+
+    def resize(self, tensors: Dict[str, Tensor], filename: str) -> None:
+        """What :meth:`fit` does."""
 
     def init_weights(self) -> None:
         if self.is_init:
             return
         built = [(layer, deepcopy(layer.state_dict())) for layer in self.plugin_layers().values()]
-        super().init_weights()
+        with without_false_warning(bool(self.pretrained_cfgs)):
+            super().init_weights()
         for layer, tensors in built:  # plugins keep their own initialisation
             layer.load_state_dict(tensors)
         for attention in self.attention:
@@ -269,6 +305,9 @@ class Trunk:
             stage, _, name = param_name.removeprefix(mark).partition('.')
             layer = self.attention[int(stage)].layer_of(name) or 0
             param_name = f'{prefix}{self.block_name(int(stage), layer)}.'
+        if not hasattr(super(), 'get_layer_depth'):
+            raise UserError(f'{type(self).__name__} has no layer-wise learning rates, since its host '
+                            'has none: choose another constructor of optim_wrapper.')
         return super().get_layer_depth(param_name, prefix)
 
     def block_name(self, stage: int, layer: int) -> str:

@@ -108,7 +108,7 @@ class VisionTransformer(Trunk, host.VisionTransformer):
         """As in mmpretrain; its form of a feature map fails for a batch of 0."""
         return to_map(x, hw) if self.out_type == 'featmap' else super()._format_output(x, hw)
 
-    def fit(self, tensors: Dict[str, Tensor], filename: str) -> None:
+    def resize(self, tensors: Dict[str, Tensor], filename: str) -> None:
         """Resize the position embedding to this backbone's grid.
 
         Raises:

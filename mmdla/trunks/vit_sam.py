@@ -62,7 +62,7 @@ class ViTSAM(Trunk, host.ViTSAM):
         out = block(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return self.connect(attention, index, out, x, state)
 
-    def fit(self, tensors: Dict[str, Tensor], filename: str) -> None:
+    def resize(self, tensors: Dict[str, Tensor], filename: str) -> None:
         """Resize the position embedding and the relative positions to this backbone's ``img_size``."""
         self._prepare_pos_embed(tensors, '')
         self._prepare_relative_position(tensors, '')

@@ -4,12 +4,13 @@ torch's FakeTensorMode makes tensors without memory, on a GPU that need not be t
 driver for a device, so that there is no backward pass here.
 """
 from contextlib import nullcontext
+from functools import cache
 
 import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from zoo import FORMS, TRUNKS, UNITS, build
+from zoo import FORMS, TRUNKS, UNITS, build, build_host
 
 AUTOCAST = {
     'float32': nullcontext,
@@ -29,12 +30,23 @@ def put_on_fake_cuda(model):
     return model
 
 
-def check(model, autocast, mode):
+def outputs(model, autocast, mode):
+    model.train(mode)
     with FakeTensorMode():
-        model = put_on_fake_cuda(model.train(mode))
+        put_on_fake_cuda(model)
         with AUTOCAST[autocast]():
-            outs = model(torch.empty(2, 3, 64, 96, device='cuda'))
-        assert all(out.device.type == 'cuda' and out.requires_grad for out in outs)
+            return model(torch.empty(2, 3, 64, 96, device='cuda'))
+
+
+@cache
+def dtypes_of_host(trunk, autocast, mode):
+    return [out.dtype for out in outputs(build_host(trunk), autocast, mode)]
+
+
+def check(trunk, form, autocast, mode):
+    outs = outputs(build(trunk, form), autocast, mode)
+    assert all(out.device.type == 'cuda' and out.requires_grad for out in outs)
+    assert [out.dtype for out in outs] == dtypes_of_host(trunk, autocast, mode)
 
 
 @pytest.mark.parametrize('autocast', [
@@ -42,7 +54,7 @@ def check(model, autocast, mode):
 @pytest.mark.parametrize('form', FORMS)
 @pytest.mark.parametrize('trunk', TRUNKS)
 def test_every_form_on_every_trunk(trunk, form, autocast):
-    check(build(trunk, form), autocast, mode=True)
+    check(trunk, form, autocast, mode=True)
 
 
 @pytest.mark.parametrize('unit', UNITS)
@@ -50,12 +62,12 @@ def test_every_form_on_every_trunk(trunk, form, autocast):
 @pytest.mark.parametrize('trunk', ['ResNet', 'DetSwinTransformer'])
 def test_every_context_unit(trunk, form, unit):
     config = {**FORMS[form], 'context_unit': UNITS[unit], 'initial_context': 'learned'}
-    check(build(trunk, config), 'float16', mode=True)
+    check(trunk, config, 'float16', mode=True)
 
 
 @pytest.mark.parametrize('trunk', TRUNKS)
 def test_in_eval_mode(trunk):
-    check(build(trunk, 'dla_b'), 'bfloat16', mode=False)
+    check(trunk, 'dla_b', 'bfloat16', mode=False)
 
 
 def test_a_tensor_left_on_the_cpu_shows():
@@ -64,4 +76,4 @@ def test_a_tensor_left_on_the_cpu_shows():
             return (x + torch.ones(x.shape[1], 1, 1), )
 
     with pytest.raises(RuntimeError, match='device'):
-        check(Left(), 'float32', mode=True)
+        outputs(Left(), 'float32', mode=True)

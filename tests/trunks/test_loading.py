@@ -121,7 +121,9 @@ def test_only_norms_of_outputs_may_be_missing_and_only_all_of_them(tmp_path):
 
 
 @pytest.mark.parametrize('trunk', ['SwinTransformer', 'DetSwinTransformer'])
-def test_position_biases_of_other_windows_are_resized(trunk, tmp_path):
+def test_position_biases_of_other_windows_are_resized(trunk, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr('mmdla.pretrained.print_log', lambda text, *args: said.append(text))
     host = alive(build_host(trunk))
     init_cfg = save(tmp_path, host.state_dict())
     model = start(trunk, init_cfg, window_size=6)
@@ -130,6 +132,7 @@ def test_position_biases_of_other_windows_are_resized(trunk, tmp_path):
     assert before.shape == (49, 1) and table.shape == (121, 1)
     torch.testing.assert_close(table.mean(), before.mean(), rtol=0.1, atol=0.05)
     model(torch.randn(1, 3, 64, 64))
+    assert '10 resized for other images or windows' in said[0]
 
 
 def test_positions_of_another_image_size_are_resized(tmp_path):

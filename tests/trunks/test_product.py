@@ -17,6 +17,7 @@ from zoo import (
 from mmdla.attention import Interaction
 from mmdla.engine.fuse import fuse
 from mmdla.errors import UserError
+from mmdla.registry import MODELS
 
 close = torch.testing.assert_close
 every_trunk = pytest.mark.parametrize('trunk', TRUNKS)
@@ -72,9 +73,9 @@ def test_zero_init_is_the_host_bit_for_bit_and_trains(trunk, form):
         assert all(torch.equal(out, other) for out, other in zip(outs, expected))
     total(model(x)).backward()
     for attention in model.attention:
-        for starts in (getattr(attention, 'scales', None) or getattr(attention, 'norms', ())):
-            weight = getattr(starts, 'weight', starts)
-            assert weight.grad.any() or trunk == 'VisionTransformer'  # whose last block ends in no o
+        for name in ('scales', ) if getattr(attention, 'scales', None) else ('norms', 'shortcut_norms'):
+            for layer in getattr(attention, name, ()):
+                assert getattr(layer, 'weight', layer).grad.any(), name
 
 
 @pytest.mark.parametrize('trunk', [trunk for trunk in TRUNKS if trunk not in PRE_NORM])
@@ -251,8 +252,52 @@ def test_rla_is_refused_off_the_resnets(trunk):
 
 @every_trunk
 def test_unknown_arguments_are_refused(trunk):
-    with pytest.raises(UserError, match='has no argument depht'):
-        build(trunk, 'dla_l', depht=50)
+    for name, words in (('depht', ''), ('pretrained', ': it is init_cfg=dict'),
+                        ('dcn', ': deformable convolutions are not supported')):
+        with pytest.raises(UserError, match=f'has no argument {name}{words}'):
+            build(trunk, 'dla_l', **{name: 'x'})
+    build(trunk, 'dla_l', pretrained=None)
+    with pytest.raises(UserError, match='init_cfg is a dict with type'):
+        build(trunk, 'dla_l', init_cfg='x.pth')
+
+
+@pytest.mark.parametrize('type_, argument, other', [
+    ('SwinTransformer', dict(embed_dims=96), 'mmdla.DetSwinTransformer'),
+    ('DetSwinTransformer', dict(arch='tiny'), 'mmdla.SwinTransformer')])
+def test_arguments_of_the_other_swin(type_, argument, other):
+    with pytest.raises(UserError, match=f"type='{other}'"):
+        MODELS.build(dict(type=f'mmdla.{type_}', **argument))
+
+
+def test_outputs_of_stages_that_are_not_there():
+    with pytest.raises(UserError, match=r'out_indices=\(1, 2\) are not all of the 2 stages'):
+        build('ConvNeXt', 'dla_l', out_indices=[1, 2])
+
+
+@pytest.mark.parametrize('trunk', [trunk for trunk in TRUNKS if trunk not in PRE_NORM])
+def test_attention_trains_where_the_norms_of_the_trunk_do_not(trunk):
+    """As in mmdet's configs of caffe's ResNets, whose BN has no gradient: gammas of 0 must move."""
+    kind = dict(type='LN2d', eps=1e-6) if 'ConvNeXt' in trunk else dict(type='BN')
+    model = build(trunk, 'dla_l', attention_init='zero', norm_cfg=dict(**kind, requires_grad=False))
+    total(alive(model)(torch.randn(2, 3, 64, 64))).backward()
+    norms = [norm for attention in model.attention for norm in attention.norms]
+    assert all(norm.weight.grad is not None and norm.weight.grad.any() for norm in norms)
+
+
+@every_trunk
+def test_layer_wise_learning_rates_are_the_hosts(trunk):
+    """Attention has that of its block; where the host has none, a sentence says so."""
+    model, host = build(trunk, 'dla_l'), build_host(trunk)
+    name = f'{model.block_name(0, 1)}.weight'
+    if not hasattr(host, 'get_layer_depth'):
+        with pytest.raises(UserError, match='has no layer-wise learning rates'):
+            model.get_layer_depth(name)
+        return
+    try:
+        expected = host.get_layer_depth(f'backbone.{name}', 'backbone.')
+    except (NotImplementedError, IndexError):
+        pytest.skip('the host has none for this depth')
+    assert model.get_layer_depth('backbone.attention.0.norms.1.weight', 'backbone.') == expected
 
 
 def test_base_forms_attend_to_the_whole_stage_of_tokens():

@@ -76,6 +76,15 @@ def test_the_next_block_reads_the_output_of_the_attention(model_name, kwargs):
         torch.testing.assert_close(following, attention(0, x, o, None)[0])
 
 
+def test_timms_own_gradient_checkpointing_is_refused():
+    """It calls the blocks one by one, and would leave the attention out, in training alone."""
+    for model_name in ('resnet18', 'convnext_atto'):
+        model = TIMMBackbone(model_name, FORMS['mrla_l'])
+        model.timm_model.set_grad_checkpointing(True)
+        with pytest.raises(UserError, match='use with_cp=True'):
+            model(torch.randn(1, 3, 64, 64))
+
+
 @pytest.mark.parametrize('model_name, kwargs, words', [
     ('pvt_v2_b0', MAPS, 'no sequence of blocks with maps of one shape'),
     ('swin_tiny_patch4_window7_224', MAPS, 'does not take images of 256 x 192'),
