@@ -38,7 +38,7 @@ def test_zero_init_is_timms_model_bit_for_bit_and_trains(model_name, kwargs, for
         assert all(torch.equal(out, ref) for out, ref in zip(outs, host(x)))
     total(outs).backward()
     part = '.scales.' if form == 'mrla_b' else '.norms.'
-    starts = [p for name, p in model.named_parameters() if name.startswith('attention.') and part in name]
+    starts = [p for name, p in model.attention.named_parameters() if part in name]
     assert starts and all(p.grad is not None and p.grad.any() for p in starts)
 
 
