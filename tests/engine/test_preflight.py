@@ -3,7 +3,6 @@ import shutil
 
 import pytest
 from mmengine.config import Config
-from torch import nn
 
 from mmdla.engine import preflight
 from mmdla.errors import UserError
@@ -49,48 +48,6 @@ def test_evaluator_of_another_set(cfg, tmp_path):
     other.write_text(own.read_text().replace('.png', '.jpg'))
     cfg.test_evaluator.ann_file = str(other)
     fails(cfg, 'test_evaluator.ann_file: .* is of other images', ('test', ))
-
-
-@pytest.mark.parametrize('constructor, settings, unread', [
-    ('mmdet.LearningRateDecayOptimizerConstructor', dict(lr_mult=10), 'lr_mult'),
-    ('LearningRateDecayOptimizerConstructor', dict(lr_mult=9, decay_mult=0.0), 'lr_mult and decay_mult'),
-    ('mmpretrain.LearningRateDecayOptimWrapperConstructor', dict(lr_mult=10, decay_mult=0.0), 'lr_mult'),
-    ('LearningRateDecayOptimWrapperConstructor', dict(decay_mult=0.0), None),
-    ('DefaultOptimWrapperConstructor', dict(lr_mult=10), None), (None, dict(lr_mult=10), None)])
-def test_a_rate_that_the_constructor_does_not_read(cfg, constructor, settings, unread):
-    cfg.optim_wrapper.update(constructor=constructor, paramwise_cfg=dict(custom_keys={'norm': settings}))
-    preflight.check(cfg, ('train', ))
-    cfg.optim_wrapper.paramwise_cfg.custom_keys['backbone.attention.'] = settings
-    preflight.check(cfg, ('test', ))
-    if unread is None:
-        preflight.check(cfg, ('train', ))
-    else:
-        fails(cfg, f"does not read {unread} of .*, which has 'backbone.attention.': set optim_wrapper")
-
-
-@pytest.mark.parametrize('scope, name', [
-    ('mmdet', 'LearningRateDecayOptimizerConstructor'),
-    ('mmpretrain', 'LearningRateDecayOptimWrapperConstructor')])
-def test_these_constructors_do_not_read_it(scope, name):
-    """The hosts', on a ConvNeXt: the rates are the same with and without the key."""
-    from importlib import import_module
-
-    from mmengine.optim import build_optim_wrapper
-    from mmengine.registry import MODELS
-    import_module(f'{scope}.engine')
-    backbone = MODELS.build(dict(type='mmdla.ConvNeXt', arch=dict(depths=[1, 1], channels=[32, 64]),
-                                 interaction=dict(type='mmdla.DLALight'), out_indices=(0, 1)))
-    model = nn.ModuleDict(dict(backbone=backbone))
-    model.get_layer_depth = lambda name: backbone.get_layer_depth(name, 'backbone.')
-    plain = dict(num_layers=6, decay_rate=0.9)
-    rates = []
-    for settings in (plain, {**plain, 'custom_keys': {'backbone.attention.': dict(lr_mult=10)}}):
-        wrapper = build_optim_wrapper(model, dict(
-            constructor=f'{scope}.{name}', paramwise_cfg=settings,
-            optimizer=dict(type='AdamW', lr=1, weight_decay=1)))
-        rate = {id(p): group['lr'] for group in wrapper.param_groups for p in group['params']}
-        rates.append([rate[id(p)] for p in model.parameters()])
-    assert rates[0] == rates[1]
 
 
 def test_classes_in_a_file(cfg, tmp_path):
