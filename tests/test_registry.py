@@ -1,12 +1,13 @@
 import subprocess
 import sys
 
+import pytest
 import vision_transformers
 import zoo
 from trunks import test_product, test_resnet, test_vision_transformer
 
 from mmdla.attention import ContextUnit, Interaction
-from mmdla.models import RLA, TIMMBackbone
+from mmdla.models import RLA, DLAResNet, TIMMBackbone
 from mmdla.registry import MODELS
 
 
@@ -16,6 +17,13 @@ def test_a_config_needs_only_the_scope():
             'model = MODELS.build(dict(type="mmdla.MRLAResNet", depth=18))\n'
             'assert type(model).__module__ == "mmdla.trunks.systems"')
     subprocess.run([sys.executable, '-c', code], check=True)
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmpretrain'])
+def test_builds_from_either_hosts_registry(scope):
+    from mmengine.registry import MODELS as root
+    with root.switch_scope_and_registry(scope) as registry:
+        assert isinstance(registry.build(dict(type='mmdla.DLAResNet', depth=18)), DLAResNet)
 
 
 def classes_in(variants, **arguments):

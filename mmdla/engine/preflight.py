@@ -37,9 +37,15 @@ from mmdla.errors import UserError
 from mmdla.pretrained import missing_start, shorten
 from mmdla.trunks.trunk import Trunk
 
+# the hosts' constructors with a rate of their own for each layer; mmpretrain's reads decay_mult alone
+UNREAD = {
+    'LearningRateDecayOptimizerConstructor': ('lr_mult', 'decay_mult'),
+    'LearningRateDecayOptimWrapperConstructor': ('lr_mult', ),
+}
+
 
 def check(cfg: Config, splits: Sequence[str], whole_data: bool = False) -> None:
-    """Check the data sets, evaluators, class counts and, for 'train', the backbone's start.
+    """Check the data sets, evaluators, class counts and, for 'train', the backbone's start and rates.
 
     Args:
         cfg (Config): A detection or classification config.
@@ -51,6 +57,7 @@ def check(cfg: Config, splits: Sequence[str], whole_data: bool = False) -> None:
     """
     if 'train' in splits:
         check_start(cfg.model.get('backbone') or {})
+        check_constructor(cfg.get('optim_wrapper'))
     datasets = list(datasets_of(cfg, splits))
     for name, dataset in datasets:
         split = name.split('_')[0]
@@ -82,6 +89,21 @@ def check_start(backbone: dict) -> None:
         if filename and '://' not in filename and not os.path.isfile(filename):
             trunk = MODELS.build({**backbone, 'init_cfg': None})
             raise missing_start(filename, isinstance(trunk, Trunk) and trunk.can_start_plain)
+
+
+def check_constructor(optim_wrapper: Optional[dict]) -> None:
+    """A rate for layer attention must be one that the optimizer's constructor reads."""
+    given = optim_wrapper if isinstance(optim_wrapper, dict) else {}
+    name = type_name(dict(type=given.get('constructor'))).rpartition('.')[-1]
+    keys = (given.get('paramwise_cfg') or {}).get('custom_keys') or {}
+    for key, settings in keys.items():
+        unread = [setting for setting in UNREAD.get(name, ()) if setting in settings]
+        if key.startswith('backbone.attention') and unread:
+            raise UserError(
+                f'optim_wrapper.constructor={name} does not read {" and ".join(unread)} of '
+                f'paramwise_cfg.custom_keys, which has {key!r}: set optim_wrapper.constructor='
+                '\'DefaultOptimWrapperConstructor\', which reads it and has no rates by layer, or take '
+                'the key out.')
 
 
 def check_dataset(name: str, dataset: dict, cfg: Config) -> None:

@@ -2,7 +2,7 @@
 import logging
 import os
 from copy import deepcopy
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Sequence
 
 import torch
 from mmengine.config import Config
@@ -31,6 +31,8 @@ class Start(NamedTuple):
         fresh (list[str]): Tensors of attention that start at zero effect.
         remade (list[str]): Tensors that keep their initialisation, since they depend on the classes.
         why (str): In which way the classes differ.
+        norms (sequence of str): Tensors of norms of outputs, which a classifier lacks: they keep their
+            initialisation.
     """
 
     filename: str
@@ -38,6 +40,7 @@ class Start(NamedTuple):
     fresh: List[str]
     remade: List[str]
     why: str
+    norms: Sequence[str] = ()
 
     def fill(self, model: nn.Module) -> None:
         """Initialise the model where it is not yet, and put the tensors in."""
@@ -51,6 +54,9 @@ class Start(NamedTuple):
         parts = [f'started from {self.filename}: {taken} of {whole} tensors taken']
         if self.fresh:
             parts.append(f'attention ({len(self.fresh)} tensors) starts at zero effect')
+        if self.norms:
+            parts.append(f'{len(self.norms)} of norms of outputs, which a classifier does not have, '
+                         'keep their start')
         if self.remade:
             parts.append(f'made anew, since {self.why}: {shorten(self.remade, 20)}')
         return '; '.join(parts)
@@ -105,19 +111,20 @@ def fit(model: nn.Module, cfg: Config, checkpoint, split: str) -> Start:
     """
     filename = cfg.start_from
     tensors, backbone = state_dict_of(checkpoint, filename), getattr(model, 'backbone', None)
-    trunk, fresh = {}, []
+    trunk, left, norms = {}, [], ()
     if isinstance(backbone, Trunk):
         if not any(name.startswith(BACKBONE) for name in tensors):
             raise UserError(
                 f'checkpoint {filename} has no tensors {BACKBONE}*: --start-from takes that of a whole '
                 'detector or classifier, and model.backbone.init_cfg.checkpoint that of a backbone.')
         check_style(backbone, checkpoint, filename)
-        trunk, fresh, _, resized = fitting(backbone, checkpoint, filename, BACKBONE)
+        trunk, left, _, resized = fitting(backbone, checkpoint, filename, BACKBONE)
         if resized:
             raise UserError(
                 f'checkpoint {filename} was trained with other windows or images '
                 f'({shorten(resized, 2)} have another size), so that the model would not compute what '
                 'it did: set window_size or img_size of the backbone to the checkpoint\'s.')
+        norms = backbone.output_norms
     taken_by_trunk = BACKBONE if isinstance(backbone, Trunk) else ()
     own, given = ({name: value for name, value in state.items() if not name.startswith(taken_by_trunk)}
                   for state in (model.state_dict(), tensors))
@@ -130,8 +137,9 @@ def fit(model: nn.Module, cfg: Config, checkpoint, split: str) -> Start:
                         f'tensors {"; ".join(problems)}: start from the same model, without or with '
                         'layer attention; only the number of its classes may be another.')
     return Start(filename, {**{BACKBONE + name: value for name, value in trunk.items()}, **given},
-                 [BACKBONE + name for name in fresh], [name for name in model.state_dict()
-                                                       if name in remade], why)
+                 [BACKBONE + name for name in left if not name.startswith(norms)],
+                 [name for name in model.state_dict() if name in remade], why,
+                 [BACKBONE + name for name in left if name.startswith(norms)])
 
 
 def of_other_classes(own: Dict[str, Tensor], given: Dict[str, Tensor], cfg: Config, checkpoint,

@@ -36,12 +36,12 @@ def rename_before_loading(state_dict: dict, prefix: str, *args) -> None:
 
 
 @contextmanager
-def without_false_warning(pretrained: bool) -> Iterator[None]:
-    """A context without the hosts' warning that there are no weights, where they are loaded later."""
+def without_false_warning() -> Iterator[None]:
+    """A context without some hosts' warning that there are no weights: here they are loaded later."""
     logger = MMLogger.get_current_instance()
 
     def is_true(record) -> bool:
-        return not (pretrained and record.getMessage().startswith('No pre-trained weights'))
+        return not record.getMessage().startswith('No pre-trained weights')
 
     logger.addFilter(is_true)
     try:
@@ -161,9 +161,10 @@ class Trunk:
         self.attention_init = attention_init
         if interaction and self.attention_init == 'zero' and not self.can_start_plain:
             raise UserError('attention_init=\'zero\' is only supported with the light forms, MRLA-L and '
-                            'DLA-L, and with base forms with layer_scale=True (without, they end in a '
-                            'ReLU, through which a zero passes no gradient; others would set '
-                            'zero_start): choose one of these, or \'scaled\' or \'one\'.')
+                            'DLA-L, with base forms with layer_scale=True (without, they end in a ReLU, '
+                            'through which a zero passes no gradient), and with all of them on '
+                            'transformers (others would set zero_start): choose one of these, or '
+                            '\'scaled\' or \'one\'.')
         self._register_load_state_dict_pre_hook(rename_before_loading)
         self.train()
 
@@ -289,7 +290,7 @@ class Trunk:
         if self.is_init:
             return
         built = [(layer, deepcopy(layer.state_dict())) for layer in self.plugin_layers().values()]
-        with without_false_warning(bool(self.pretrained_cfgs)):
+        with without_false_warning():
             super().init_weights()
         for layer, tensors in built:  # plugins keep their own initialisation
             layer.load_state_dict(tensors)

@@ -38,6 +38,11 @@ COCO_DETECTORS = {
     'upgrade/faster_rcnn_mrla_l50_2e_coco.py': (41_934_476, 41_699_886),
     'upgrade/mask_rcnn_dla_l50_2e_coco.py': (46_008_796, 45_755_774),
     'upgrade/mask_rcnn_mrla_l50_2e_coco.py': (44_577_756, 44_343_166),
+    # on other trunks, of which the last alone has a stage frozen
+    'upgrade/mask_rcnn_dla_l_swin-t_2e_coco.py': (48_066_778, 48_066_778),
+    'upgrade/mask_rcnn_dla_l_convnext-t_2e_coco.py': (48_385_272, 48_385_272),
+    'upgrade/retinanet_dla_l_pvtv2-b2_2e_coco.py': (35_264_904, 35_264_904),
+    'upgrade/mask_rcnn_dla_l_resnext101-32x4d_2e_coco.py': (64_838_534, 64_595_496),
 }
 # (Faster R-CNN, Mask R-CNN) at depth 50 and at 101
 COMPARISON_DETECTORS = {

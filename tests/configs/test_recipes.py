@@ -1,5 +1,8 @@
 """Data, schedules and starts of every config."""
+from pathlib import Path
+
 import pytest
+import yaml
 from mmdet.registry import MODELS as DETECTORS
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
@@ -13,6 +16,20 @@ def assert_sgd(cfg, lr):
         'SGD', lr, 0.9, 1e-4)
 
 
+def host_config(name, tmp_path):
+    (tmp_path / 'host.py').write_text(f'_base_ = {name!r}\n')
+    return Config.fromfile(tmp_path / 'host.py')
+
+
+def published(name):
+    """URLs of the checkpoints of a host's config."""
+    root = Path(Config._get_cfg_path(name, '')[0]).parent
+    models = yaml.safe_load((root / 'metafile.yml').read_text())['Models']
+    return [model['Weights'] for model in models if model['Config'].endswith(name.partition('::')[2])]
+
+
+# what of the backbone differs from the host's
+OURS = ('type', 'interaction', 'attention_init')
 TRUNKS = [n for n in ALL if n.startswith('trunks/')]
 
 
@@ -36,9 +53,20 @@ def test_coco_recipe(name):
 
 
 UPGRADES = [n for n in ALL if n.startswith('upgrade/')]
+# the host's config of the same detector; all but the last train by AdamW
+UPGRADE_HOSTS = {
+    'upgrade/mask_rcnn_dla_l_swin-t_2e_coco.py': 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py',
+    'upgrade/mask_rcnn_dla_l_convnext-t_2e_coco.py':
+        'mmdet::convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py',
+    'upgrade/retinanet_dla_l_pvtv2-b2_2e_coco.py': 'mmdet::pvt/retinanet_pvtv2-b2_fpn_1x_coco.py',
+    'upgrade/mask_rcnn_dla_l_resnext101-32x4d_2e_coco.py':
+        'mmdet::mask_rcnn/mask-rcnn_x101-32x4d_fpn_1x_coco.py',
+}
+ADAMW_UPGRADES = list(UPGRADE_HOSTS)[:3]
 
 
-@pytest.mark.parametrize('name', [n for n in UPGRADES if n.endswith('_coco.py')])
+@pytest.mark.parametrize('name', [
+    n for n in UPGRADES if n.endswith('_coco.py') and n not in ADAMW_UPGRADES])
 def test_upgrade_recipe(name):
     """Two epochs at a tenth of the 1x rate, from mmdet's detector of the same kind."""
     cfg = load(name)
@@ -51,6 +79,34 @@ def test_upgrade_recipe(name):
     assert f'/{name.removeprefix("upgrade/")[:10]}' in cfg.start_from
 
 
+@pytest.mark.parametrize('name', UPGRADE_HOSTS)
+def test_upgrade_of_another_trunk(name, tmp_path):
+    """The host's detector, from its checkpoint, by a short form of its recipe."""
+    host, ours = host_config(UPGRADE_HOSTS[name], tmp_path), load(name)
+    theirs, model = host.model.to_dict(), ours.model.to_dict()
+    backbones = [{key: value for key, value in each.pop('backbone').items()
+                  if key not in (*OURS, 'init_cfg')} for each in (theirs, model)]
+    assert backbones[0] == backbones[1] and theirs == model
+    assert [ours.start_from] == published(UPGRADE_HOSTS[name])
+    assert ours.train_dataloader.dataset.pipeline == host.train_dataloader.dataset.pipeline
+    warmup, steps = ours.param_scheduler
+    assert (ours.train_cfg.max_epochs, steps.milestones, steps.end, warmup.end) == (2, [1], 2, 500)
+    batch = ours.train_dataloader.batch_size
+    assert batch * 8 == ours.auto_scale_lr.base_batch_size
+    share = batch / host.train_dataloader.batch_size
+    optimizer, before = ours.optim_wrapper.optimizer.to_dict(), host.optim_wrapper.optimizer.to_dict()
+    assert optimizer.pop('lr') == pytest.approx(before.pop('lr') * share / 10) and optimizer == before
+    assert ours.optim_wrapper.type == host.optim_wrapper.type
+
+
+def settings_of(model, optim_wrapper, key):
+    """A setting of the optimizer by the names of the parameters that it trains."""
+    optim_wrapper.type = 'OptimWrapper'  # mixed precision needs a GPU
+    settings = {id(p): group[key] for group in build_optim_wrapper(model, optim_wrapper).param_groups
+                for p in group['params']}
+    return {name: settings[id(p)] for name, p in model.named_parameters() if id(p) in settings}
+
+
 @pytest.mark.usefixtures('without_memory')
 @pytest.mark.parametrize('name', UPGRADES)
 def test_layer_attention_learns_at_ten_times_the_rate(name):
@@ -58,14 +114,27 @@ def test_layer_attention_learns_at_ten_times_the_rate(name):
     assert cfg.model.backbone.attention_init == 'zero' and not cfg.model.backbone.init_cfg
     model = DETECTORS.build(cfg.model)
     rate = cfg.optim_wrapper.optimizer.lr
-    rates = {id(p): group['lr'] for group in build_optim_wrapper(model, cfg.optim_wrapper).param_groups
-             for p in group['params']}
+    rates = settings_of(model, cfg.optim_wrapper, 'lr')
     for parameter_name, p in model.named_parameters():
-        attention = parameter_name.startswith('backbone.attention.')
-        assert rates.get(id(p)) == ((10 * rate if attention else rate) if p.requires_grad else None)
+        expected = 10 * rate if parameter_name.startswith('backbone.attention.') else rate
+        assert rates.get(parameter_name) == (expected if p.requires_grad else None)
 
 
-# the host's config of the same trunk, and what of the backbone ours change
+@pytest.mark.usefixtures('without_memory')
+@pytest.mark.parametrize('name', UPGRADE_HOSTS)
+def test_upgrades_decay_what_their_hosts_decay(name, tmp_path):
+    """Norms of the attention, too, as the host's recipe has it for norms."""
+    cfg, host = load(name), host_config(UPGRADE_HOSTS[name], tmp_path)
+    model = DETECTORS.build(cfg.model)
+    ours, theirs = (settings_of(model, each.optim_wrapper, 'weight_decay') for each in (cfg, host))
+    compared = [n for n in ours if not n.startswith('backbone.attention.') or 'norm' in n]
+    assert any(n.startswith('backbone.attention.') for n in compared)
+    assert {n: ours[n] for n in compared} == {n: theirs[n] for n in compared}
+    norms = {ours[n] for n in compared if n.startswith('backbone.attention.')}
+    assert norms == ({0.0} if 'swin' in name or 'convnext' in name else {1e-4})
+
+
+# the host's config of the same trunk
 HOSTS = {
     'mask_rcnn_{}_swin-t_1x_coco': 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py',
     'mask_rcnn_{}_convnext-t_amp-ms-crop-3x_coco':
@@ -76,14 +145,12 @@ HOSTS = {
     '{}_convnext-t_32xb128_in1k': 'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py',
     '{}_resnext50-32x4d_8xb32_in1k': 'mmpretrain::resnext/resnext50-32x4d_8xb32_in1k.py',
 }
-OURS = ('type', 'interaction', 'attention_init')
 
 
 @pytest.mark.parametrize('form', ['dla_l', 'mrla_l'])
 @pytest.mark.parametrize('name', HOSTS)
 def test_other_trunks_have_their_hosts_recipe(name, form, tmp_path):
-    (tmp_path / 'host.py').write_text(f'_base_ = {HOSTS[name]!r}\n')
-    host = Config.fromfile(tmp_path / 'host.py')
+    host = host_config(HOSTS[name], tmp_path)
     ours = load(f'trunks/{name.format(form)}.py')
     for key in ('optim_wrapper', 'param_scheduler', 'train_cfg', 'auto_scale_lr', 'custom_hooks'):
         assert ours.get(key) == host.get(key), key

@@ -128,6 +128,23 @@ def test_it_says_what_it_did(plain, model):
                           'attention (88 tensors) starts at zero effect')
 
 
+def test_it_says_which_norms_the_checkpoint_lacks():
+    """A classifier whose outputs have norms, from one with the last alone."""
+    cfg = read(SHAPES, train_dataloader=None)
+    cfg.model.backbone = dict(type='mmdla.ConvNeXt', arch=dict(depths=[2, 2], channels=[32, 64]),
+                              out_indices=(1, ), gap_before_final_norm=False)
+    cfg.model.head.update(in_channels=64)
+    checkpoint = dict(state_dict=trained(cfg).state_dict())
+    cfg.model.backbone.update(out_indices=(0, 1), interaction=dict(type='mmdla.DLALight'),
+                              attention_init='zero')
+    taken = start.fit(build(cfg), cfg, checkpoint, 'train')
+    assert taken.fresh and all(name.startswith('backbone.attention.') for name in taken.fresh)
+    assert taken.norms == ['backbone.norm0.weight', 'backbone.norm0.bias']
+    assert str(taken).endswith(
+        f'; attention ({len(taken.fresh)} tensors) starts at zero effect; 2 of norms of outputs, which '
+        'a classifier does not have, keep their start')
+
+
 def test_another_number_of_classes(plain):
     cfg = read(DLA, model__roi_head__bbox_head__num_classes=2)
     cfg.train_dataloader.dataset.metainfo.classes = ('disk', 'box')

@@ -334,13 +334,6 @@ def test_layer_depths_for_layerwise_learning_rates():
             f'backbone.{block}', 'backbone.')
 
 
-@pytest.mark.parametrize('scope', ['mmdet', 'mmpretrain'])
-def test_builds_from_either_hosts_registry(scope):
-    from mmengine.registry import MODELS as root
-    with root.switch_scope_and_registry(scope) as registry:
-        assert isinstance(registry.build(dict(type='mmdla.DLAResNet', depth=18)), DLAResNet)
-
-
 def test_hooks_on_stages_and_blocks_fire(build):
     """As Grad-CAM and feature extractors need them; a stage's output is that of its attention."""
     model = build().eval()

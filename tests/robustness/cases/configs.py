@@ -72,6 +72,10 @@ CASES = [
     option('unknown argument of the backbone', 'model.backbone.dim_per_heads=16', 'dim_per_heads'),
     option('typo of the backbone', 'model.backbon.depth=50', 'did you mean model.backbone.depth?'),
     option('typo of load_from', 'loadfrom={DET_CKPT}', 'there is no loadfrom; did you mean load_from?'),
+    written('rate of attention by a constructor that reads none', BASE +
+            "optim_wrapper = dict(constructor='mmdet.LearningRateDecayOptimizerConstructor', "
+            "paramwise_cfg=dict(custom_keys={{'backbone.attention.': dict(lr_mult=10)}}))",
+            'LearningRateDecayOptimizerConstructor does not read lr_mult of paramwise_cfg.custom_keys'),
     option('learning rate in words', 'optim_wrapper.optimizer.lr=abc', 'optim_wrapper of the config'),
     option('code as a learning rate', '"optim_wrapper.optimizer.lr=__import__(\'os\').getcwd()"',
            'optim_wrapper of the config'),
