@@ -6,6 +6,7 @@ from mmengine.hub import get_config
 from mmengine.registry import MODELS, init_default_scope
 
 from mmdla.engine import start
+from mmdla.errors import UserError
 
 HOSTS = {
     'mask_rcnn_dla_l_swin-t_2e_coco': 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py',
@@ -41,3 +42,19 @@ def test_at_step_0_it_computes_what_the_hosts_detector_computes(name):
     x = torch.randn(1, 3, 96, 128)
     with torch.no_grad():
         assert all(map(torch.equal, plain.extract_feat(x), started.extract_feat(x)))
+
+
+def test_other_windows_are_refused():
+    """Tables of another size are resized, so that the detector would not compute what it did."""
+    trunk = dict(type='mmdla.DetSwinTransformer', embed_dims=16, depths=[2, 2], num_heads=[1, 2],
+                 strides=(4, 2), out_indices=(0, 1))
+    tensors = MODELS.build({**trunk, 'window_size': 4}).state_dict()
+    model = torch.nn.Module()
+    model.backbone = MODELS.build({
+        **trunk, 'window_size': 6, 'attention_init': 'zero',
+        'interaction': dict(type='mmdla.MRLALight')})
+    cfg = Config(dict(model=dict(backbone=trunk), start_from='detector.pth'))
+    checkpoint = dict(state_dict={f'backbone.{name}': value for name, value in tensors.items()})
+    with pytest.raises(UserError, match='detector.pth was trained with other windows or images .*: set '
+                       'window_size'):
+        start.fit(model, cfg, checkpoint, 'train')

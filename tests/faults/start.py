@@ -2,6 +2,7 @@
 from .fault import Fault
 
 START, TESTS = 'mmdla/engine/start.py', 'tests/engine/test_start.py'
+TRUNKS = 'tests/engine/test_start_of_trunks.py'
 TOOLS, INPUTS = 'tests/tools/test_start_from.py', 'tests/robustness/test_bad_inputs.py'
 
 FAULTS = [
@@ -42,4 +43,13 @@ FAULTS = [
           (INPUTS, 'anew')),
     Fault('attention at the rate of the rest', 'configs/_base_/schedule_upgrade_2e.py', 'lr_mult=10',
           'lr_mult=1', ('tests/configs/test_recipes.py', 'ten_times')),
+    Fault('rates that a constructor does not read', 'mmdla/engine/preflight.py',
+          "if key.startswith('backbone.attention') and unread:", 'if False:',
+          ('tests/engine/test_rates.py', 'rates or constructor or read')),
+    Fault('norms of outputs taken for attention', START,
+          'for name in left if not name.startswith(norms)]', 'for name in left]', (TESTS, 'norms')),
+    Fault('detectors of other windows taken', START, '        if resized:\n', '        if False:\n',
+          (TRUNKS, 'other_windows')),
+    Fault('norms of the attention decay', 'configs/upgrade/mask_rcnn_dla_l_swin-t_2e_coco.py',
+          'decay_mult=0.0', 'decay_mult=1.0', ('tests/configs/test_recipes.py', 'decay')),
 ]

@@ -51,7 +51,8 @@ def check(trunk, form, autocast, mode):
 
 @pytest.mark.parametrize('autocast', [
     pytest.param(name, marks=() if name == 'float16' else pytest.mark.full) for name in AUTOCAST])
-@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('form', [
+    pytest.param(form, marks=() if form in ('dla_l', 'dla_b') else pytest.mark.full) for form in FORMS])
 @pytest.mark.parametrize('trunk', TRUNKS)
 def test_every_form_on_every_trunk(trunk, form, autocast):
     check(trunk, form, autocast, mode=True)
@@ -65,6 +66,7 @@ def test_every_context_unit(trunk, form, unit):
     check(trunk, config, 'float16', mode=True)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize('trunk', TRUNKS)
 def test_in_eval_mode(trunk):
     check(trunk, 'dla_b', 'bfloat16', mode=False)

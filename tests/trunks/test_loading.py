@@ -23,7 +23,8 @@ def same(model, other, x):
     assert all(torch.equal(out, ref) for out, ref in zip(model(x), other(x)))
 
 
-@pytest.mark.parametrize('prefix', ['', 'backbone.', 'module.backbone.'])
+@pytest.mark.parametrize('prefix', [
+    'backbone.', *(pytest.param(prefix, marks=pytest.mark.full) for prefix in ('', 'module.backbone.'))])
 @pytest.mark.parametrize('trunk', TRUNKS)
 def test_starts_from_its_hosts_checkpoint(trunk, prefix, tmp_path):
     host = alive(build_host(trunk))

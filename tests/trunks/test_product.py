@@ -21,14 +21,17 @@ from mmdla.registry import MODELS
 
 close = torch.testing.assert_close
 every_trunk = pytest.mark.parametrize('trunk', TRUNKS)
-every_form = pytest.mark.parametrize('form', FORMS)
-# one light form and the deepest state in the default tier, all of them with --full
-some_forms = pytest.mark.parametrize('form', [
-    pytest.param(form, marks=() if form in ('dla_l', 'dla_b') else pytest.mark.full) for form in FORMS])
-one_form = pytest.mark.parametrize('form', [
-    pytest.param(form, marks=() if form == 'dla_l' else pytest.mark.full) for form in FORMS])
+
+
+def forms(*default, of=FORMS):
+    """These in the default tier, all with --full."""
+    return pytest.mark.parametrize('form', [
+        pytest.param(form, marks=() if form in default else pytest.mark.full) for form in of])
+
+
+some_forms, one_form = forms('dla_l', 'dla_b', 'lii'), forms('dla_l')
 # what takes seconds each: a trunk of each kind, all with --full
-KINDS = ('ResNeXt', 'ConvNeXt', 'DetSwinTransformer', 'MobileNetV3')
+KINDS = ('ConvNeXt', 'DetSwinTransformer')
 a_trunk_of_each_kind = pytest.mark.parametrize('trunk', [
     pytest.param(trunk, marks=() if trunk in KINDS else pytest.mark.full) for trunk in TRUNKS])
 
@@ -38,7 +41,7 @@ def without_gradient(model):
 
 
 @every_trunk
-@every_form
+@some_forms
 def test_shapes_and_gradients(trunk, form):
     """Odd sizes; every parameter gets a gradient, so that DistributedDataParallel has none unused."""
     model, x = alive(build(trunk, form)), torch.randn(2, 3, 65, 97)
@@ -50,7 +53,8 @@ def test_shapes_and_gradients(trunk, form):
 
 @every_trunk
 @pytest.mark.parametrize('form', ['dla_l', pytest.param('dla_b', marks=pytest.mark.full)])
-@pytest.mark.parametrize('unit', UNITS)
+@pytest.mark.parametrize('unit', [
+    pytest.param(unit, marks=() if unit == 'lstm' else pytest.mark.full) for unit in UNITS])
 def test_every_context_unit(trunk, form, unit):
     model = build(trunk, {**FORMS[form], 'context_unit': UNITS[unit], 'initial_context': 'learned'})
     total(model(torch.randn(2, 3, 64, 64))).backward()
@@ -58,7 +62,7 @@ def test_every_context_unit(trunk, form, unit):
 
 
 @every_trunk
-@pytest.mark.parametrize('form', ['plain', 'mrla_l', 'mrla_b', 'dla_l', 'dla_b'])
+@forms('mrla_b', 'dla_l', of=('plain', 'mrla_l', 'mrla_b', 'dla_l', 'dla_b'))
 def test_zero_init_is_the_host_bit_for_bit_and_trains(trunk, form):
     host, interaction = alive(build_host(trunk)), zero_start(trunk, form)
     model = build(trunk, interaction, **(dict(attention_init='zero') if interaction else {}))
@@ -86,7 +90,7 @@ def test_base_forms_with_a_relu_need_a_layer_scale_to_start_at_zero(trunk, form)
 
 
 @every_trunk
-@every_form
+@some_forms
 def test_outputs_of_a_batch_are_those_of_its_samples(trunk, form):
     model, x = alive(build(trunk, form)).double().eval(), torch.randn(3, 3, 64, 48).double()
     for whole, *parts in zip(model(x), *(model(sample[None]) for sample in x)):
@@ -103,7 +107,7 @@ FROZEN = {  # host's argument: stages, or runs of blocks, that it freezes whole
 
 
 @pytest.mark.parametrize('trunk', FROZEN)
-@some_forms
+@forms('dla_l')
 def test_attention_of_frozen_blocks_is_frozen_at_construction(trunk, form):
     count, stages = FROZEN[trunk]
     model, host = build(trunk, form, frozen_stages=count), build_host(trunk, frozen_stages=count)
@@ -135,7 +139,7 @@ def test_parts_of_frozen_blocks_in_one_run(trunk):
 
 
 @every_trunk
-@some_forms
+@forms('dla_b')
 def test_gradient_checkpointing_changes_nothing(trunk, form):
     plain, saving = alive(build(trunk, form)).eval(), build(trunk, form, with_cp=True).eval()
     saving.load_state_dict(plain.state_dict())
@@ -148,7 +152,7 @@ def test_gradient_checkpointing_changes_nothing(trunk, form):
 
 @every_trunk
 @one_form
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.full)])
 def test_autocast(trunk, form, dtype):
     model, x = alive(build(trunk, form)), torch.randn(4, 3, 64, 64)
     reference = model(x)

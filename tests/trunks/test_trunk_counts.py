@@ -27,8 +27,9 @@ STAGES = {
 }
 TRANSFORMERS = ('Swin-T', 'Swin-T (mmdet)', 'PVT-S', 'PVTv2-B2', 'DeiT-S', 'ViT-B of ViTDet and SAM')
 FORMS = ('plain', 'mrla_l', 'mrla_b', 'dla_l', 'dla_b', 'lii')
+TABLE = PAGE.read_text().partition('<!-- written by')[2].partition('<!-- end -->')[0]
 CELLS = [[cell.strip() for cell in line.strip('|').split('|')]
-         for line in PAGE.read_text().splitlines() if line.startswith('| `mmdla.')]
+         for line in TABLE.splitlines() if line.startswith('| `mmdla.')]
 ROWS = {name: {form: int(count.replace(',', '')) for form, count in zip(FORMS, counts)}
         for _, name, *counts in CELLS}
 
