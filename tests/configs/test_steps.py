@@ -17,7 +17,8 @@ def steps(names, twins):
         pytest.param(name, marks=pytest.mark.full if re.search(twins, name) else ()) for name in names])
 
 
-@steps([n for n in DETECTION if '101' not in n], r'mask_rcnn_(?!dla_l50_1x)[\w-]+_coco')
+@steps([n for n in DETECTION if '101' not in n],
+       r'mask_rcnn_(?!dla_l50_1x)[\w-]+_coco|comparison/faster_rcnn_(?!ba|rla|gc)|upgrade/|mrla_b|mrla_l')
 def test_step_of_every_detector(name):
     """Every parameter that requires a gradient gets one."""
     from mmdet.testing import demo_mm_inputs

@@ -191,12 +191,9 @@ def test_gradient_checkpointing_changes_nothing(build):
 
 
 @pytest.mark.parametrize('kwargs', [
-    dict(deep_stem=True),
-    dict(avg_down=True),
+    dict(deep_stem=True, avg_down=True),
     dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)),
-    dict(style='caffe'),
-    dict(in_channels=4),
-    dict(drop_path_rate=0.1),
+    dict(style='caffe', in_channels=4, drop_path_rate=0.1),
     dict(num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2, )),
 ], ids=str)
 def test_trunk_options(build, kwargs):
@@ -280,7 +277,7 @@ TWO_STAGES = dict(depth=18, num_stages=2, strides=(1, 2), dilations=(1, 1), out_
 
 
 # what differs in how it is traced; the others are variants of these, or plain layers
-KINDS = ('mrla_l', 'dla_l', 'dla_l_lstm', 'mrla_b', 'dla_b', 'dla_b_tokens', 'dia', 'ba', 'aa', 'rla')
+KINDS = ('mrla_l', 'dla_l_lstm', 'dla_b_tokens', 'ba', 'rla')
 sizes = pytest.mark.parametrize('build, size', [
     *(pytest.param(name, TWO_STAGES, id=f'{name}-two_stages',
                    marks=() if name in KINDS else pytest.mark.full) for name in VARIANTS),

@@ -38,7 +38,8 @@ def test_zero_init_starts_as_the_plain_resnet(cls, depth, tmp_path):
 
 
 @pytest.mark.parametrize('norm_eval', [True, False])
-@pytest.mark.parametrize('depth', [18, 34, 50, 101, 152])
+@pytest.mark.parametrize('depth', [
+    18, 50, *(pytest.param(depth, marks=pytest.mark.full) for depth in (34, 101, 152))])
 @pytest.mark.parametrize('cls', [MRLAResNet, DLAResNet])
 def test_random_init_keeps_ordinary_magnitudes(cls, depth, norm_eval):
     model = cls(depth, norm_eval=norm_eval, out_indices=(0, 1, 2, 3))
@@ -49,7 +50,7 @@ def test_random_init_keeps_ordinary_magnitudes(cls, depth, norm_eval):
 
 
 @pytest.mark.parametrize('norm_eval', [True, False])
-@pytest.mark.parametrize('depth', [34, 50, 152])
+@pytest.mark.parametrize('depth', [34, *(pytest.param(d, marks=pytest.mark.full) for d in (50, 152))])
 @pytest.mark.parametrize('cls', [MRLAResNet, DLAResNet])
 def test_random_init_of_the_base_form_keeps_the_plain_resnets_magnitudes(cls, depth, norm_eval):
     stds = []

@@ -180,6 +180,9 @@ def test_traces_and_exports_with_any_batch(build):
         torch.testing.assert_close(again(other)[0], model(other)[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize('build', [
+    pytest.param(name, marks=() if name in ('light', 'dla_base_tokens') else pytest.mark.full)
+    for name in VARIANTS], indirect=True)
 def test_compiles_without_graph_breaks(build):
     """In training with a DropPath that drops nothing."""
     model = randomize(build(arch=SHALLOW, drop_path_rate=1e-12))
