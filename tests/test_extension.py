@@ -46,8 +46,10 @@ def test_the_examples_are_short():
 
 @pytest.mark.parametrize('backbone', [
     dict(type='mmdla.ResNet', interaction=dict(type='mmdla.MovingAverage')),
-    dict(type='mmdla.DLAResNet', context_unit=dict(type='mmdla.GRU')),
-    dict(type='mmdla.ResNet', plugins=[dict(cfg=dict(type='mmdla.ChannelScale'))]),
+    pytest.param(dict(type='mmdla.DLAResNet', context_unit=dict(type='mmdla.GRU')),
+                 marks=pytest.mark.full),
+    pytest.param(dict(type='mmdla.ResNet', plugins=[dict(cfg=dict(type='mmdla.ChannelScale'))]),
+                 marks=pytest.mark.full),
 ], ids=['form', 'context unit', 'channel attention'])
 def test_a_detector_trains_with_a_class_of_the_users(backbone, mini_root, tmp_path, monkeypatch):
     monkeypatch.setenv('MINI_ROOT', str(mini_root))

@@ -43,6 +43,7 @@ def parameters():
             for name, case in CASES.items()]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize('case', parameters())
 def test_the_host_computes_the_same(case):
     model, tensors = source_of(case)

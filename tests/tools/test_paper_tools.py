@@ -150,6 +150,7 @@ def work_dir(root, name, depth, values, config=None, metric='accuracy/top1'):
     (folder / '1' / 'vis_data' / 'scalars.json').write_text(text)
 
 
+@pytest.mark.full
 def test_compare_paper_fills_in_runs(call, tmp_path):
     name = 'dla_l110_split-r4_b128_cifar100'
     config = Config.fromfile(CONFIGS / 'cifar' / f'{name}.py')

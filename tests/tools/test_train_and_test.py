@@ -135,6 +135,7 @@ def test_distributed_tools_say_how_they_are_used():
         assert result.returncode == 2 and f'usage: bash tools/{tool}' in result.stdout
 
 
+@pytest.mark.full
 def test_mmdets_own_tools_run_our_configs(mini_root, tmp_path):
     """train.py through custom_imports; test.py, which imports the operators first, through -m mmdla."""
     import mmdet
