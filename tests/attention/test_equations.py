@@ -75,7 +75,7 @@ def test_mrla_is_equations_2_and_3(variant, transcription, size, mode):
     compare(transcription, stage, x, mode, dim=8)
 
 
-@pytest.mark.parametrize('mode', ['eval', 'train'])
+@pytest.mark.parametrize('mode', ['train', pytest.param('eval', marks=pytest.mark.full)])
 @pytest.mark.parametrize('kwargs', UNITS, ids=str)
 def test_dla_light_is_equations_6_to_9(kwargs, mode):
     stage = randomize(Stage(DLAResNet(50, base_channels=16, dim_per_head=16, **kwargs), 0))

@@ -52,6 +52,7 @@ def test_they_are_current(call):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures('without_memory')
 @pytest.mark.parametrize('name', ALL)
 def test_parameters(name):

@@ -30,7 +30,7 @@ SPECIAL += [((1, 35, 5, 2), FORMATS[1], dtype, 128) for dtype in (torch.float32,
 
 
 @pytest.mark.parametrize('select, interpret', [
-    ('values', '1'),
+    pytest.param('values', '1', marks=pytest.mark.full),
     ('compiles', '0'),
     pytest.param('values', '0', marks=pytest.mark.skipif(
         not torch.cuda.is_available(), reason='no GPU to run the kernels on')),

@@ -204,6 +204,7 @@ def classifier(tmp_path_factory):
     return config
 
 
+@pytest.mark.full
 def test_two_processes_train_as_one_of_the_same_total_batch(classifier, tmp_path):
     one = run('bash', 'tools/dist_train.sh', classifier, 1, '--work-dir', tmp_path / 'one')
     two = run('bash', 'tools/dist_train.sh', classifier, 2, '--work-dir', tmp_path / 'two',

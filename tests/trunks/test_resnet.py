@@ -123,7 +123,8 @@ def test_outputs_and_gradients(build, size):
         assert all(n.endswith(('conv_mask.bias', 'phi.conv.bias')) for n in untrained)
 
 
-@pytest.mark.parametrize('depth', [18, 34, 50, 101, 152])
+@pytest.mark.parametrize('depth', [
+    18, *(pytest.param(depth, marks=pytest.mark.full) for depth in (34, 50, 101, 152))])
 def test_depths(build, depth):
     outs = build(depth=depth).eval()(torch.randn(1, 3, 64, 64))
     expansion = 1 if depth < 50 else 4
