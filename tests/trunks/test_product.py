@@ -154,13 +154,16 @@ def test_gradient_checkpointing_changes_nothing(trunk, form):
 @one_form
 @pytest.mark.parametrize('dtype', [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.full)])
 def test_autocast(trunk, form, dtype):
-    model, x = alive(build(trunk, form)), torch.randn(4, 3, 64, 64)
-    reference = model(x)
-    with torch.autocast('cpu', dtype):
-        outs = model(x)
-        total(outs).backward()
-    for out, ref in zip(outs, reference):
-        assert (out.float() - ref).norm() < 0.1 * ref.norm()
+    model, host = alive(build(trunk, form)), alive(build_host(trunk))
+    x, errors = torch.randn(4, 3, 64, 64), []
+    for net in (host, model):
+        reference = net(x)
+        with torch.autocast('cpu', dtype):
+            outs = net(x)
+            total(outs).backward()
+        errors.append([(out.float() - ref).norm() / ref.norm() for out, ref in zip(outs, reference)])
+    for of_host, own in zip(*errors):  # BN of few values carries bfloat16's rounding on
+        assert own < 0.1 or own < 2 * of_host
     assert without_gradient(model) == []
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
 
