@@ -44,7 +44,7 @@ class MRLALight(LightLayerAttention):
         score = layer.score(gap(u) if y is None else y)
         if self.recorder is not None:
             self.record(index, score[:, None], layer.lambda_l)
-        if not self.pre_norm and light_is_fast(x, o):  # fused: the rest of this method
+        if not self.pre_norm and light_is_fast(x, o, layer.value):  # fused: the rest of this method
             return light_attention(x, o, layer.value.weight, score, layer.lambda_l, None, None, norm,
                                    self.drop_path), state
         v = self.value_act(layer.value(u))
@@ -114,7 +114,7 @@ class BaseLayerAttention(LayerAttention):
         """
         layer, norm = self.layers[index], self.norms[index]
         plain = not self.pre_norm and self.scales is None
-        if plain and base_is_fast(x, values, norm):  # fused: the rest of this method
+        if plain and base_is_fast(x, values, norm, layer.value):  # fused: the rest of this method
             return base_attention(x, layer.value.weight, a, values, norm, self.drop_path)
         values = (*values, layer.value(u))
         o = weighted_sum(a, values)  # MRLA Eq. 2

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from mmdla.errors import UserError
 from mmdla.gates.eca import adaptive_kernel_size
-from mmdla.ops import channel_convolution, head_scores, self_score
+from mmdla.ops import channel_convolution, head_scores, runs_forward_of, self_score
 
 
 class LayerQKV(nn.Module):
@@ -35,7 +35,13 @@ class LayerQKV(nn.Module):
 
     def query_and_key(self, y: Tensor) -> Tuple[Tensor, Tensor]:
         """q_l and k_l of the channel means y_l (B, C): each (B, C), in one operation."""
+        if self.is_hooked():
+            return self.query(y[:, None])[:, 0], self.key(y[:, None])[:, 0]
         return channel_convolution(y[:, None], self.query_key_weight()[None])[:, 0].unbind(1)
+
+    def is_hooked(self) -> bool:
+        """Whether the 1-D convolutions must be called, because of hooks or a forward of their own."""
+        return not (runs_forward_of(self.query, nn.Conv1d) and runs_forward_of(self.key, nn.Conv1d))
 
     def query_key_weight(self) -> Tensor:
         """Weights of both 1-D convolutions, (2, K)."""
@@ -61,6 +67,9 @@ class LightLayerQKV(LayerQKV):
         Returns:
             Tensor: (B, C).
         """
+        if self.is_hooked():
+            scores = head_scores(*self.query_and_key(y), self.dim_per_head)
+            return scores.sigmoid().repeat_interleave(self.dim_per_head, -1)
         return self_score(y, self.query_key_weight(), self.dim_per_head)
 
 

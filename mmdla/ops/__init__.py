@@ -4,10 +4,10 @@ from .base import base_attention, base_is_fast
 from .light import light_attention, light_is_fast
 from .maps import gap, scale, weighted_sum
 from .means import channel_convolution, dsu_is_fast, dsu_update, head_scores, self_score
-from .norm import FoldedNorm
+from .norm import FoldedNorm, runs_forward_of
 
 __all__ = [
     'FoldedNorm', 'add_relu', 'add_relu_mean', 'base_attention', 'base_is_fast',
     'channel_convolution', 'dsu_is_fast', 'dsu_update', 'gap', 'head_scores', 'light_attention',
-    'light_is_fast', 'scale', 'self_score', 'use', 'weighted_sum'
+    'light_is_fast', 'runs_forward_of', 'scale', 'self_score', 'use', 'weighted_sum'
 ]

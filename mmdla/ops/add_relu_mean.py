@@ -1,10 +1,11 @@
 """The sum and ReLU at the end of a residual block, with the channel means that attention reads."""
 from typing import Optional, Tuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .backend import implementation, is_transformed, kernels, needs_grad
+from .backend import implementation, is_transformed, needs_grad
 from .maps import gap
 
 
@@ -29,17 +30,18 @@ def add_relu_mean(branch: Tensor, shortcut: Tensor,
     if how != 'kernels':
         x = add_relu(branch, shortcut)
         return x, shortcut, gap(x), gap(shortcut) if both else None
-    x = writable(branch)
-    if needs_grad(x, shortcut):
-        x, shortcut, y, z = kernels().add_relu_mean(x, shortcut, both)
+    if torch.compiler.is_compiling():
+        x, y, z = torch.ops.mmdla.add_relu_mean(branch, shortcut, both)
+    elif needs_grad(x := writable(branch), shortcut):
+        shortcut, y, z = torch.ops.mmdla.add_relu_mean_chained(x, shortcut, both)
     else:
-        y, z = kernels().add_relu_mean_(x, shortcut, both)
+        y, z = torch.ops.mmdla.add_relu_mean_(x, shortcut, both)
     return x, shortcut, y, z if both else None
 
 
 def add_relu(branch: Tensor, shortcut: Tensor) -> Tensor:
     """``ReLU(branch + shortcut)``, (B, C, H, W) each; in place of branch where autograd allows it."""
-    if is_transformed() or branch.dtype != shortcut.dtype or branch.shape != shortcut.shape:
+    if torch.compiler.is_compiling() or is_transformed(branch, shortcut) or branch.dtype != shortcut.dtype or branch.shape != shortcut.shape:
         return F.relu(branch + shortcut, inplace=True)
     return F.relu(writable(branch).add_(shortcut), inplace=True)
 

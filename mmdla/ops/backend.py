@@ -1,13 +1,14 @@
 """Chooses the implementation of an operation, at each call, by its tensors.
 
 ``reference``: the equations in plain PyTorch, as the layers write them; for channels_last maps,
-tracing, torch.compile and export. ``folded``: PyTorch, with all factors per sample and channel
-folded into depthwise kernels. ``kernels``: C++ for the CPU, once ``python -m mmdla.ops.build`` has
-built them. ``triton``: for CUDA, with MMDLA_TRITON=1 in the environment.
+torch.jit.trace, ONNX, torch.func and forward-mode derivatives. ``folded``: PyTorch, with all factors
+per sample and channel folded into depthwise kernels. ``kernels``: C++ for the CPU, once
+``python -m mmdla.ops.build`` has built them; torch.compile and torch.export keep each as one node.
+``triton``: for CUDA, with MMDLA_TRITON=1 in the environment.
 
 Other implementations than the reference read the weights of norms and convolutions and do not call
-these modules: forward hooks on the norms and convolutions of layer attention run under
-``use('reference')`` only, those on its 1-D convolutions never.
+these modules. Where one has a hook, or a forward of its own, it is called: its layer runs the plain
+definition.
 """
 import hashlib
 import os
@@ -22,7 +23,8 @@ from typing import Optional, Union
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
+from torch.autograd.forward_ad import unpack_dual
+from torch.func import debug_unwrap
 
 from mmdla.errors import choose
 
@@ -37,7 +39,7 @@ def use(name: str):
     """A context in which this thread's operations use this implementation, to compare or to measure.
 
     Where it does not serve a call's tensors, the reference runs; without built kernels, 'kernels'
-    means 'folded'.
+    means 'folded'. torch.compile keeps the choice of the call that it compiles.
 
     Args:
         name (str): 'reference'; 'folded' or 'kernels' for the CPU; 'triton'.
@@ -94,7 +96,20 @@ def kernels():
         warnings.warn(f'{path} cannot be loaded ({error}): layer attention runs without it; delete it '
                       'and run python -m mmdla.ops.build.', stacklevel=2)
         return None
+    from .registration import register
+    register()
     return torch.ops.mmdla
+
+
+@torch.compiler.assume_constant_result
+def has_kernels() -> bool:
+    return kernels() is not None
+
+
+@torch.compiler.assume_constant_result
+def wanted() -> Optional[str]:
+    """The only implementation that may run, if there is one."""
+    return 'reference' if torch.onnx.is_in_onnx_export() else _only.get()
 
 
 @lru_cache(None)
@@ -103,32 +118,26 @@ def triton_wanted() -> bool:
     return os.environ.get('MMDLA_TRITON', '0') == '1' and find_spec('triton') is not None
 
 
-def is_transformed() -> bool:
-    """Whether PyTorch records or transforms each operation, which ours would hide from it.
-
-    In torch.compile, torch.jit.trace, export, dispatch modes (FLOP counters), torch.func and
-    forward-mode derivatives.
-    """
-    return (torch.compiler.is_compiling() or torch.jit.is_tracing()
-            or torch._C._len_torch_dispatch_stack() > 0
-            or torch._C._functorch.peek_interpreter_stack() is not None
-            or forward_ad._current_level >= 0)
+def is_transformed(*tensors: Tensor) -> bool:
+    """Whether each of PyTorch's operations on these tensors must be seen: by torch.jit.trace, torch.func,
+    forward-mode derivatives or a subclass of Tensor."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch.jit.is_tracing() or any(
+        type(t) not in (Tensor, torch.nn.Parameter) or debug_unwrap(t) is not t
+        or unpack_dual(t).tangent is not None for t in tensors)
 
 
 def means_are_fast(*tensors: Tensor) -> bool:
     """Whether the C++ operations on channel means take these tensors."""
-    dtype = tensors[0].dtype
-    return (not is_transformed() and _only.get() in (None, 'kernels')
-            and dtype in (torch.float32, torch.float64) and kernels() is not None
-            and all(t.device.type == 'cpu' and t.dtype == dtype and t.numel() for t in tensors))
+    return (wanted() in (None, 'kernels') and has_kernels() and not is_transformed(*tensors)
+            and all(t.device.type == 'cpu' and t.dtype in DTYPES and t.numel() for t in tensors))
 
 
 def implementation(*maps: Tensor) -> str:
     """The fastest implementation for these maps, (B, C, H, W) each."""
-    first = maps[0]
-    # in this order: torch.compile stops at is_transformed(), before a context variable, which it lacks
-    if (is_transformed() or (only := _only.get()) == 'reference' or type(first) is not Tensor
-            or first.dtype not in DTYPES or not first.numel()):
+    first, only = maps[0], wanted()
+    if only == 'reference' or first.dtype not in DTYPES or not first.numel() or is_transformed(*maps):
         return 'reference'
     if any(m.dtype != first.dtype or m.device != first.device for m in maps):
         return 'reference'
@@ -136,9 +145,13 @@ def implementation(*maps: Tensor) -> str:
         return 'triton'
     if first.device.type != 'cpu' or not all(m.is_contiguous() for m in maps):
         return 'reference'
-    return 'kernels' if kernels() is not None and only != 'folded' else 'folded'
+    return 'kernels' if only != 'folded' and has_kernels() else 'folded'
 
 
 def needs_grad(*tensors: Optional[Tensor]) -> bool:
-    """Whether autograd records operations on these tensors; where not, they may run in place."""
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    """Whether autograd records operations on these tensors; where not, they may run in place.
+
+    torch.compile decides about memory itself.
+    """
+    return torch.compiler.is_compiling() or (
+        torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors))

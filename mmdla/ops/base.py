@@ -5,23 +5,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backend import implementation, kernels, needs_grad
-from .norm import accumulator, bn_affine, drop_path_scale, is_bn_affine, update_running_stats
+from .backend import implementation, needs_grad
+from .norm import (
+    accumulator,
+    bn_affine,
+    drop_path_scale,
+    is_bn_affine,
+    runs_forward_of,
+    update_running_stats,
+)
 
 Maps = Tuple[Tensor, ...]
 
 
-def base_is_fast(x: Tensor, past: Maps, norm: nn.Module) -> bool:
-    """Whether :func:`base_attention` takes these maps and this norm."""
+def base_is_fast(x: Tensor, past: Maps, norm: nn.Module, *convolutions: nn.Module) -> bool:
+    """Whether :func:`base_attention` takes these maps, this norm, and the weights of a convolution."""
     how = implementation(x, *past)
-    return how == 'triton' or (how == 'kernels' and is_bn_affine(norm, x))
+    return ((how == 'triton' or (how == 'kernels' and is_bn_affine(norm, x)))
+            and all(runs_forward_of(c, nn.Conv2d) for c in convolutions))
 
 
 def base_attention(x: Tensor, value_weight: Tensor, weights: Tensor, past: Maps, norm: nn.Module,
                    drop_path: nn.Module) -> Tuple[Tensor, Maps]:
     """``x + DropPath(ReLU(norm(sum_t w_t v_t)))`` with ``v_l = dw(x; value_weight)``.
 
-    Only for maps and norms for which :func:`base_is_fast`.
+    Only for maps, convolutions and norms for which :func:`base_is_fast`.
 
     Args:
         x (Tensor): Block output, (B, C, H, W). May be overwritten where no gradient is needed.
@@ -42,11 +50,13 @@ def base_attention(x: Tensor, value_weight: Tensor, weights: Tensor, past: Maps,
     gamma, beta, normalize, eps = bn_affine(norm, x)
     inputs = (x, value_weight.to(dtype).contiguous(), weights.to(dtype).contiguous(), past, gamma, beta,
               drop_path_scale(drop_path, x), eps, normalize)
-    if needs_grad(x, value_weight, weights, *past, gamma, beta):
-        out, mean, var, v, past = kernels().base(*inputs)
+    if torch.compiler.is_compiling():
+        out, v, mean, var = torch.ops.mmdla.base(*inputs)
+    elif needs_grad(x, value_weight, weights, *past, gamma, beta):
+        out, v, mean, var, past = torch.ops.mmdla.base_chained(*inputs)
     else:
         out, v, mean, var = x, torch.empty_like(x), torch.empty_like(gamma), torch.empty_like(gamma)
-        kernels().base_out(*inputs, out, v, mean, var)
+        torch.ops.mmdla.base_out(*inputs, out, v, mean, var)
     if normalize:
         update_running_stats(norm, mean, var, x.numel() // x.shape[1])
     return out, (*past, v)

@@ -5,21 +5,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backend import implementation, kernels, needs_grad
+from .backend import implementation, needs_grad
 from .norm import (
     BNAffine,
     accumulator,
     bn_affine,
     drop_path_scale,
     is_bn_affine,
+    runs_forward_of,
     scale_affine,
     update_running_stats,
 )
 
 
-def light_is_fast(x: Tensor, o: Tensor) -> bool:
-    """Whether :func:`light_attention` takes these maps."""
-    return implementation(x, o) != 'reference' and x.shape == o.shape
+def light_is_fast(x: Tensor, o: Tensor, *convolutions: Optional[nn.Module]) -> bool:
+    """Whether :func:`light_attention` takes these maps, and the weights of these convolutions."""
+    return (implementation(x, o) != 'reference' and x.shape == o.shape
+            and all(c is None or runs_forward_of(c, nn.Conv2d) for c in convolutions))
 
 
 def light_attention(x: Tensor, o: Tensor, value_weight: Tensor, score: Tensor, lambda_l: Tensor,
@@ -28,7 +30,7 @@ def light_attention(x: Tensor, o: Tensor, value_weight: Tensor, score: Tensor, l
     """``x + DropPath(norm(o_l))`` with
     ``o_l = lambda_l * (d * o_{l-1} + dw(o_{l-1}; excite_weight)) + score * dw(x; value_weight)``.
 
-    Only for maps for which :func:`light_is_fast`.
+    Only for maps and convolutions for which :func:`light_is_fast`.
 
     Args:
         x (Tensor): Block output, (B, C, H, W). May be overwritten where no gradient is needed.
@@ -68,10 +70,10 @@ def light_kernels(x: Tensor, o: Tensor, factors: Sequence[Optional[Tensor]], aff
     gamma, beta, normalize, eps = affine
     inputs = (x, o, *factors, gamma, beta, drop_path_scale(drop_path, x), eps, normalize)
     if needs_grad(x, o, *factors, gamma, beta):
-        out, mean, var = kernels().light(*inputs)
+        out, mean, var = torch.ops.mmdla.light(*inputs)
     else:
         out, mean, var = x, torch.empty_like(gamma), torch.empty_like(gamma)
-        kernels().light_out(*inputs, out, mean, var)
+        torch.ops.mmdla.light_out(*inputs, out, mean, var)
     if normalize:
         update_running_stats(norm, mean, var, x.numel() // x.shape[1])
     return out

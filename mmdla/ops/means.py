@@ -1,10 +1,13 @@
 """Operations on channel means (B, C). Too small to be limited by anything but their number."""
 import math
+from typing import Tuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .backend import kernels, means_are_fast
+from .backend import means_are_fast
+from .norm import accumulator
 
 
 def channel_convolution(y: Tensor, weights: Tensor) -> Tensor:
@@ -18,7 +21,8 @@ def channel_convolution(y: Tensor, weights: Tensor) -> Tensor:
         Tensor: (B, L, M, C).
     """
     if means_are_fast(y, weights):
-        return kernels().channel_convolution(y.contiguous(), weights.contiguous())
+        dtype, tensors = for_kernels(y, weights)
+        return torch.ops.mmdla.channel_convolution(*tensors).to(dtype)
     width = weights.shape[-1]
     windows = F.pad(y, (width // 2, width // 2)).unfold(-1, width, 1)
     return (windows[:, :, None] * weights[:, :, None]).sum(-1)
@@ -42,7 +46,8 @@ def self_score(y: Tensor, weights: Tensor, dim_per_head: int) -> Tensor:
         Tensor: (B, C).
     """
     if means_are_fast(y, weights):
-        return kernels().self_score(y.contiguous(), weights.contiguous(), dim_per_head)
+        dtype, tensors = for_kernels(y, weights)
+        return torch.ops.mmdla.self_score(*tensors, dim_per_head)[0].to(dtype)
     query, key = channel_convolution(y[:, None], weights[None])[:, 0].unbind(1)
     return head_scores(query, key, dim_per_head).sigmoid().repeat_interleave(dim_per_head, -1)
 
@@ -65,6 +70,15 @@ def dsu_update(pre: Tensor, c: Tensor) -> Tensor:
     Returns:
         Tensor: The new context, (B, C) or (B, T, C).
     """
+    dtype, (pre, c) = for_kernels(pre, c)
     if pre.dim() == 2:
-        return kernels().dsu_update(pre.contiguous()[:, None], c.contiguous()[:, None])[:, 0]
-    return kernels().dsu_update(pre.contiguous(), c.contiguous())
+        return torch.ops.mmdla.dsu_update(pre[:, None], c[:, None])[0][:, 0].to(dtype)
+    return torch.ops.mmdla.dsu_update(pre, c)[0].to(dtype)
+
+
+def for_kernels(*tensors: Tensor) -> Tuple[torch.dtype, Tuple[Tensor, ...]]:
+    """The dtype of an operation's result, and its tensors as the C++ operations take them."""
+    dtype = tensors[0].dtype
+    for tensor in tensors[1:]:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    return dtype, tuple(t.to(accumulator(dtype)).contiguous() for t in tensors)

@@ -44,14 +44,24 @@ def accumulator(dtype: torch.dtype) -> torch.dtype:
 def is_bn_affine(norm: nn.Module, x: Tensor) -> bool:
     """Whether :func:`bn_affine` can express a norm on maps like x (B, C, H, W).
 
-    Not if it is no BatchNorm, if its statistics are shared by several processes (SyncBN in
-    training), or if a channel has one value, for which BatchNorm raises an error in training.
+    Not if it is no BatchNorm or one with a forward of its own or hooks, if its statistics are shared by
+    several processes (SyncBN in training), or if a channel has one value, for which BatchNorm raises
+    an error in training.
     """
     if isinstance(norm, FoldedNorm):
         return True
-    if not isinstance(norm, _BatchNorm):
+    if not any(runs_forward_of(norm, cls) for cls in (_BatchNorm, nn.SyncBatchNorm)):
         return False
-    return not uses_batch(norm) or (type(norm) is nn.BatchNorm2d and x.numel() > x.shape[1])
+    if not uses_batch(norm):
+        return True
+    return runs_forward_of(norm, _BatchNorm) and x.numel() > x.shape[1]
+
+
+def runs_forward_of(module: nn.Module, cls: type) -> bool:
+    """Whether a call of a module is the forward of a class, without hooks or another forward."""
+    return (type(module).forward is cls.forward and 'forward' not in vars(module)
+            and not (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+                     or module._backward_pre_hooks))
 
 
 def bn_affine(norm: nn.Module, x: Tensor) -> BNAffine:
@@ -68,13 +78,14 @@ def bn_affine(norm: nn.Module, x: Tensor) -> BNAffine:
     if uses_batch(norm):
         return BNAffine(gamma, beta, True, norm.eps)
     gamma = gamma * (norm.running_var.to(dtype) + norm.eps).rsqrt()
-    beta = torch.addcmul(beta, norm.running_mean.to(dtype), gamma, value=-1)
+    # neg() also copies: a later forward in training moves the mean that autograd keeps
+    beta = torch.addcmul(beta, norm.running_mean.to(dtype).neg(), gamma)
     return BNAffine(gamma, beta, False, norm.eps)
 
 
 def uses_batch(norm: nn.Module) -> bool:
     """Whether a BatchNorm normalises by the statistics of the batch."""
-    return norm.training or norm.running_mean is None
+    return norm.training or (norm.running_mean is None and norm.running_var is None)
 
 
 @torch.no_grad()
@@ -87,14 +98,17 @@ def update_running_stats(norm: nn.Module, mean: Tensor, var: Tensor, count: int)
         var (Tensor): Of the batch, biased, (C, ).
         count (int): Values per channel, B * H * W.
     """
-    if not norm.training or norm.running_mean is None:
+    if not norm.training or not norm.track_running_stats or norm.running_mean is None:
         return
-    norm.num_batches_tracked += 1
-    momentum = norm.momentum
-    if momentum is None:  # a cumulative average
-        momentum = 1 / float(norm.num_batches_tracked)
+    momentum = norm.momentum or 0.0
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked += 1
+        if norm.momentum is None:  # a cumulative average
+            momentum = 1 / float(norm.num_batches_tracked)
     for running, new in ((norm.running_mean, mean), (norm.running_var, var * (count / (count - 1)))):
-        running.lerp_(new.to(running.dtype), momentum)
+        # as in PyTorch's own, autograd does not see the change: it may keep them for a call before
+        unseen = running if torch.compiler.is_compiling() else running.data
+        unseen.lerp_(new.to(running.dtype), momentum)
 
 
 def drop_path_scale(drop_path: nn.Module, x: Tensor) -> Optional[Tensor]:

@@ -5,20 +5,20 @@
 
 namespace mmdla {
 
-void add_relu_mean_forward(const Tensor& branch, const Tensor& shortcut, const Tensor& y,
-                           const Tensor& z) {
+void add_relu_mean_forward(const Tensor& branch, const Tensor& shortcut, const Tensor& x,
+                           const Tensor& y, const Tensor& z) {
   const int64_t planes = branch.size(0) * branch.size(1), area = Grid(branch).area();
   const bool both = z.numel();
   FLOATING(branch.scalar_type(), "mmdla::add_relu_mean", {
-    auto *x = pointer<scalar_t>(branch), *s = pointer<scalar_t>(shortcut);
-    auto *py = pointer<scalar_t>(y), *pz = pointer<scalar_t>(z);
+    const auto *pb = pointer<scalar_t>(branch), *s = pointer<scalar_t>(shortcut);
+    auto *px = pointer<scalar_t>(x), *py = pointer<scalar_t>(y), *pz = pointer<scalar_t>(z);
     for_each(planes, [&](int64_t begin, int64_t end) {
       for (int64_t p = begin; p < end; ++p) {
-        const auto* from = s + p * area;
-        auto* to = x + p * area;
+        const auto *add = pb + p * area, *from = s + p * area;
+        auto* to = px + p * area;
         const double sum = sum_lanes<A>(area, [&](int64_t n, int64_t rest) {
           const Lane<A> value =
-              relu<A>(In<A, scalar_t>{to, rest}[n] + In<A, scalar_t>{from, rest}[n]);
+              relu<A>(In<A, scalar_t>{add, rest}[n] + In<A, scalar_t>{from, rest}[n]);
           Out<A, scalar_t>{to, rest}.set(n, value);
           return value;
         });

@@ -12,10 +12,10 @@ namespace mmdla {
 using at::Tensor;
 using std::optional;
 
-// x = ReLU(branch + shortcut), all (B, C, H, W), written to branch; GAP(x) to y, (B, C), and
-// GAP(shortcut) to z, (B, C), unless z is empty.
-void add_relu_mean_forward(const Tensor& branch, const Tensor& shortcut, const Tensor& y,
-                           const Tensor& z);
+// x = ReLU(branch + shortcut), all (B, C, H, W); GAP(x) to y, (B, C), and GAP(shortcut) to z, (B, C),
+// unless z is empty. x may be branch.
+void add_relu_mean_forward(const Tensor& branch, const Tensor& shortcut, const Tensor& x,
+                           const Tensor& y, const Tensor& z);
 
 // grad_shortcut_out is the gradient of the shortcut that was passed on. grad_branch and grad_shortcut
 // may be one tensor where they are equal, and may be grad_x and grad_shortcut_out.

@@ -1,92 +1,177 @@
-// The operations on channel means as PyTorch sees them: checks, memory, gradients, schemas.
+// The operations on channel means as PyTorch sees them: checks, memory, gradients, schemas. All are
+// functional.
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/tanh.h>
+
+#include <tuple>
+
 #include "autograd.h"
 #include "kernels.h"
 
 namespace mmdla {
 namespace {
 
+using Two = std::tuple<Tensor, Tensor>;
+
+// --------------------------------------------------------------------- channel_convolution
+
+Tensor channel_convolution(const Tensor& y, const Tensor& kernels) {
+  check_channel_convolution(y, kernels);
+  Tensor out = at::empty({y.size(0), y.size(1), kernels.size(1), y.size(2)}, y.options());
+  channel_convolution_forward(y, kernels, out);
+  return out;
+}
+
+Two channel_convolution_backward_(const Tensor& grad_out, const Tensor& y, const Tensor& kernels) {
+  check_channel_convolution(y, kernels);
+  check(grad_out, "grad_out", {y.size(0), y.size(1), kernels.size(1), y.size(2)}, y.scalar_type());
+  Tensor grad_y = at::empty_like(y), grad_kernels = at::empty_like(kernels);
+  channel_convolution_backward(grad_out, y, kernels, grad_y, grad_kernels);
+  return {grad_y, grad_kernels};
+}
+
 struct ChannelConvolution : torch::autograd::Function<ChannelConvolution> {
   static Tensor forward(AutogradContext* ctx, Tensor y, Tensor kernels) {
-    check_channel_convolution(y, kernels);
-    Tensor out = at::empty({y.size(0), y.size(1), kernels.size(1), y.size(2)}, y.options());
-    channel_convolution_forward(y, kernels, out);
+    at::AutoDispatchBelowADInplaceOrView below;
+    static const auto op = operation("mmdla::channel_convolution", channel_convolution);
     ctx->save_for_backward({y, kernels});
-    return out;
+    return op.call(y, kernels);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list& grads) {
-    refuse_second_derivatives();
+    check_backward(grads);
+    static const auto op =
+        operation("mmdla::channel_convolution_backward", channel_convolution_backward_);
     const auto saved = ctx->get_saved_variables();
-    const Tensor &y = saved[0], &kernels = saved[1];
-    Tensor grad_y = at::empty_like(y), grad_kernels = at::empty_like(kernels);
-    channel_convolution_backward(grads[0].contiguous(), y, kernels, grad_y, grad_kernels);
+    auto [grad_y, grad_kernels] = op.call(grads[0].contiguous(), saved[0], saved[1]);
     return {grad_y, grad_kernels};
   }
 };
 
-Tensor channel_convolution(Tensor y, Tensor kernels) { return ChannelConvolution::apply(y, kernels); }
+Tensor channel_convolution_autograd(const Tensor& y, const Tensor& kernels) {
+  return ChannelConvolution::apply(y, kernels);
+}
+
+// ------------------------------------------------------------------------------ self_score
+
+// Returns the query and key, (B, 2, C), for the gradient, too.
+Two self_score(const Tensor& y, const Tensor& kernels, int64_t dim) {
+  check_self_score(y, kernels, dim);
+  Tensor score = at::empty_like(y), query_key = at::empty({y.size(0), 2, y.size(1)}, y.options());
+  self_score_forward(y, kernels, dim, score, query_key);
+  return {score, query_key};
+}
+
+Two self_score_backward_(const Tensor& grad_out, const Tensor& y, const Tensor& kernels, int64_t dim,
+                         const Tensor& score, const Tensor& query_key) {
+  check_self_score(y, kernels, dim);
+  check(grad_out, "grad_out", y.sizes(), y.scalar_type());
+  check(score, "score", y.sizes(), y.scalar_type());
+  check(query_key, "query_key", {y.size(0), 2, y.size(1)}, y.scalar_type());
+  Tensor grad_y = at::empty_like(y), grad_kernels = at::empty_like(kernels);
+  self_score_backward(grad_out, y, kernels, dim, score, query_key, grad_y, grad_kernels);
+  return {grad_y, grad_kernels};
+}
 
 struct SelfScore : torch::autograd::Function<SelfScore> {
-  static Tensor forward(AutogradContext* ctx, Tensor y, Tensor kernels, int64_t dim) {
-    check_self_score(y, kernels, dim);
-    Tensor score = at::empty_like(y), query_key = at::empty({y.size(0), 2, y.size(1)}, y.options());
-    self_score_forward(y, kernels, dim, score, query_key);
+  static variable_list forward(AutogradContext* ctx, Tensor y, Tensor kernels, int64_t dim) {
+    at::AutoDispatchBelowADInplaceOrView below;
+    static const auto op = operation("mmdla::self_score", self_score);
+    auto [score, query_key] = op.call(y, kernels, dim);
     ctx->save_for_backward({y, kernels, score, query_key});
     ctx->saved_data["dim"] = dim;
-    return score;
+    ctx->mark_non_differentiable({query_key});
+    return {score, query_key};
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list& grads) {
-    refuse_second_derivatives();
+    check_backward(grads);
+    static const auto op = operation("mmdla::self_score_backward", self_score_backward_);
     const auto saved = ctx->get_saved_variables();
-    const Tensor &y = saved[0], &kernels = saved[1], &score = saved[2], &query_key = saved[3];
-    Tensor grad_y = at::empty_like(y), grad_kernels = at::empty_like(kernels);
-    self_score_backward(grads[0].contiguous(), y, kernels, ctx->saved_data["dim"].toInt(), score,
-                        query_key, grad_y, grad_kernels);
+    auto [grad_y, grad_kernels] = op.call(grads[0].contiguous(), saved[0], saved[1],
+                                          ctx->saved_data["dim"].toInt(), saved[2], saved[3]);
     return {grad_y, grad_kernels, Tensor()};
   }
 };
 
-Tensor self_score(Tensor y, Tensor kernels, int64_t dim) { return SelfScore::apply(y, kernels, dim); }
+Two self_score_autograd(const Tensor& y, const Tensor& kernels, int64_t dim) {
+  auto out = SelfScore::apply(y, kernels, dim);
+  return {out[0], out[1]};
+}
+
+// ------------------------------------------------------------------------------ dsu_update
+
+// `pre` are i, f and c~ before their activations; returns them after, for the gradient, too.
+Two dsu_update(const Tensor& pre, const Tensor& c) {
+  check_dsu_update(pre, c);
+  const int64_t C = pre.size(2) / 3;
+  Tensor out = at::empty({pre.size(0), pre.size(1), C}, pre.options()), active = at::empty_like(pre);
+  for (const auto& [start, size, tanh] : {std::tuple(int64_t(0), 2 * C, false), {2 * C, C, true}}) {
+    Tensor to = active.narrow(2, start, size);
+    const Tensor from = pre.narrow(2, start, size);
+    tanh ? at::tanh_out(to, from) : at::sigmoid_out(to, from);
+  }
+  dsu_update_forward(active, c, out);
+  return {out, active};
+}
+
+Two dsu_update_backward_(const Tensor& grad_out, const Tensor& active, const Tensor& c) {
+  check_dsu_update(active, c);
+  check(grad_out, "grad_out", {active.size(0), active.size(1), active.size(2) / 3},
+        active.scalar_type());
+  Tensor grad_pre = at::empty_like(active), grad_c = at::empty_like(c);
+  dsu_update_backward(grad_out, active, c, grad_pre, grad_c);
+  return {grad_pre, grad_c};
+}
 
 struct DSUUpdate : torch::autograd::Function<DSUUpdate> {
-  static Tensor forward(AutogradContext* ctx, Tensor pre, Tensor c) {
-    check_dsu_update(pre, c);
-    const int64_t C = pre.size(2) / 3;
-    Tensor out = at::empty({pre.size(0), pre.size(1), C}, pre.options()), active = pre.sigmoid();
-    active.narrow(2, 2 * C, C).copy_(pre.narrow(2, 2 * C, C).tanh());
-    dsu_update_forward(active, c, out);
+  static variable_list forward(AutogradContext* ctx, Tensor pre, Tensor c) {
+    at::AutoDispatchBelowADInplaceOrView below;
+    static const auto op = operation("mmdla::dsu_update", dsu_update);
+    auto [out, active] = op.call(pre, c);
     ctx->save_for_backward({active, c});
-    return out;
+    ctx->mark_non_differentiable({active});
+    return {out, active};
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list& grads) {
-    refuse_second_derivatives();
+    check_backward(grads);
+    static const auto op = operation("mmdla::dsu_update_backward", dsu_update_backward_);
     const auto saved = ctx->get_saved_variables();
-    const Tensor &active = saved[0], &c = saved[1];
-    Tensor grad_pre = at::empty_like(active), grad_c = at::empty_like(c);
-    dsu_update_backward(grads[0].contiguous(), active, c, grad_pre, grad_c);
+    auto [grad_pre, grad_c] = op.call(grads[0].contiguous(), saved[0], saved[1]);
     return {grad_pre, grad_c};
   }
 };
 
-Tensor dsu_update(Tensor pre, Tensor c) { return DSUUpdate::apply(pre, c); }
-
-void implement(torch::Library& m) {
-  m.impl("channel_convolution", channel_convolution);
-  m.impl("self_score", self_score);
-  m.impl("dsu_update", dsu_update);
+Two dsu_update_autograd(const Tensor& pre, const Tensor& c) {
+  auto out = DSUUpdate::apply(pre, c);
+  return {out[0], out[1]};
 }
-
-}  // namespace
 
 TORCH_LIBRARY_FRAGMENT(mmdla, m) {
   m.def("channel_convolution(Tensor y, Tensor kernels) -> Tensor");
-  m.def("self_score(Tensor y, Tensor kernels, int dim) -> Tensor");
-  m.def("dsu_update(Tensor pre, Tensor c) -> Tensor");
+  m.def("channel_convolution_backward(Tensor grad_out, Tensor y, Tensor kernels) -> (Tensor, Tensor)");
+  m.def("self_score(Tensor y, Tensor kernels, int dim) -> (Tensor, Tensor)");
+  m.def("self_score_backward(Tensor grad_out, Tensor y, Tensor kernels, int dim, Tensor score, "
+        "Tensor query_key) -> (Tensor, Tensor)");
+  m.def("dsu_update(Tensor pre, Tensor c) -> (Tensor, Tensor)");
+  m.def("dsu_update_backward(Tensor grad_out, Tensor active, Tensor c) -> (Tensor, Tensor)");
 }
 
-TORCH_LIBRARY_IMPL(mmdla, CPU, m) { implement(m); }
-TORCH_LIBRARY_IMPL(mmdla, AutogradCPU, m) { implement(m); }
+TORCH_LIBRARY_IMPL(mmdla, CPU, m) {
+  m.impl("channel_convolution", channel_convolution);
+  m.impl("channel_convolution_backward", channel_convolution_backward_);
+  m.impl("self_score", self_score);
+  m.impl("self_score_backward", self_score_backward_);
+  m.impl("dsu_update", dsu_update);
+  m.impl("dsu_update_backward", dsu_update_backward_);
+}
 
+TORCH_LIBRARY_IMPL(mmdla, AutogradCPU, m) {
+  m.impl("channel_convolution", channel_convolution_autograd);
+  m.impl("self_score", self_score_autograd);
+  m.impl("dsu_update", dsu_update_autograd);
+}
+
+}  // namespace
 }  // namespace mmdla

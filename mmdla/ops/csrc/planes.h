@@ -34,7 +34,9 @@ class Line {
 
   template <typename T>
   const A* copy(const T* map) {
-    std::copy_n(map, area_, begin());
+    for_lanes<A>(area_, [&](int64_t n, int64_t rest) {
+      store<A>(begin() + n, In<A, T>{map, rest}[n]);
+    });
     clear_end();
     return begin();
   }

@@ -1,6 +1,9 @@
 // SIMD vectors of 64 bytes: loads and stores with conversion from and to any floating type, and sums.
 #pragma once
 
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -19,22 +22,68 @@ using Lane = typename Vector<A>::type;
 template <typename A>
 constexpr int64_t lanes = 64 / sizeof(A);
 
+// 16 halves as bits, and bits of 16 floats
+typedef uint16_t HalfBits __attribute__((vector_size(32)));
+typedef uint32_t FloatBits __attribute__((vector_size(64)));
+
+// bfloat16 is the upper half of a float
+inline Lane<float> widen(HalfBits bits, c10::BFloat16) {
+  return (Lane<float>)(__builtin_convertvector(bits, FloatBits) << 16);
+}
+
+// rounds to nearest, ties to even, as PyTorch does
+inline HalfBits narrow(Lane<float> value, c10::BFloat16) {
+  FloatBits bits = (FloatBits)value;
+  bits += ((bits >> 16) & 1) + 0x7fff;
+  bits = value == value ? bits >> 16 : FloatBits{} + 0x7fc0;
+  return __builtin_convertvector(bits, HalfBits);
+}
+
+#ifdef __FLT16_MANT_DIG__
+typedef _Float16 Halves __attribute__((vector_size(32)));
+
+inline Lane<float> widen(HalfBits bits, c10::Half) {
+  return __builtin_convertvector((Halves)bits, Lane<float>);
+}
+
+inline HalfBits narrow(Lane<float> value, c10::Half) {
+  return (HalfBits)__builtin_convertvector(value, Halves);
+}
+#else
+inline Lane<float> widen(HalfBits bits, c10::Half) {
+  Lane<float> value;
+  for (int i = 0; i < 16; ++i) value[i] = c10::Half(bits[i], c10::Half::from_bits());
+  return value;
+}
+
+inline HalfBits narrow(Lane<float> value, c10::Half) {
+  HalfBits bits;
+  for (int i = 0; i < 16; ++i) bits[i] = c10::Half(value[i]).x;
+  return bits;
+}
+#endif
+
 template <typename A, typename T>
 inline Lane<A> load(const T* from) {
-  Lane<A> value = {};
-  if constexpr (std::is_same_v<T, A>)
+  if constexpr (std::is_same_v<T, A>) {
+    Lane<A> value;
     std::memcpy(&value, from, sizeof(value));
-  else
-    for (int64_t i = 0; i < lanes<A>; ++i) value[i] = A(from[i]);
-  return value;
+    return value;
+  } else {
+    HalfBits bits;
+    std::memcpy(&bits, from, sizeof(bits));
+    return widen(bits, T());
+  }
 }
 
 template <typename A, typename T>
 inline void store(T* to, Lane<A> value) {
-  if constexpr (std::is_same_v<T, A>)
+  if constexpr (std::is_same_v<T, A>) {
     std::memcpy(to, &value, sizeof(value));
-  else
-    for (int64_t i = 0; i < lanes<A>; ++i) to[i] = T(value[i]);
+  } else {
+    const HalfBits bits = narrow(value, T());
+    std::memcpy(to, &bits, sizeof(bits));
+  }
 }
 
 template <typename A>
