@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from mmdla.errors import UserError, choose
 from mmdla.gates.bottleneck import bottleneck
-from mmdla.ops import dsu_is_fast, dsu_update
+from mmdla.ops import dsu, dsu_is_fast, dsu_update, dsu_update_is_fast
 from mmdla.registry import MODELS
 
 from .interaction import check_config, construct, registered
@@ -88,6 +88,7 @@ class DSU(ContextUnit):
         super().__init__(channels)
         self.normalizer = choose('normalizer', normalizer, self.normalizers)
         self.joint = choose('form', form, dict(joint=True, split=False))
+        self.is_papers = self.joint and normalizer == 'sigmoid'
         if self.joint:
             hidden = bottleneck(channels, reduction)
             self.squeeze = nn.Linear(2 * channels, hidden, bias=False)
@@ -99,13 +100,15 @@ class DSU(ContextUnit):
     def forward(self, y: Tensor, c: Optional[Tensor] = None) -> Tensor:
         first = c is None
         c = torch.zeros_like(y) if first else c
+        if self.is_papers and dsu_is_fast(y, c, self.squeeze, self.expand):  # fused: this method
+            return dsu(y, c, self.squeeze, self.expand)
         h = self.normalizer(c)
         if self.joint:
             s = torch.relu(self.squeeze(torch.cat([h.expand_as(y), y], -1)))  # DLA Eq. 7
             pre = self.expand(s)
         else:
             pre = self.from_input(y) + self.from_context(torch.zeros_like(y) if first else h)
-        if dsu_is_fast(pre, c):  # fused: the rest of this method
+        if dsu_update_is_fast(pre, c):  # fused: the rest of this method
             return dsu_update(pre, c)
         i, f, candidate = pre.chunk(3, -1)
         i, f, candidate = i.sigmoid(), f.sigmoid(), candidate.tanh()  # DLA Eq. 8

@@ -4,10 +4,10 @@ from typing import Tuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from .backend import means_are_fast
-from .norm import accumulator
+from .norm import accumulator, runs_forward_of
 
 
 def channel_convolution(y: Tensor, weights: Tensor) -> Tensor:
@@ -52,7 +52,32 @@ def self_score(y: Tensor, weights: Tensor, dim_per_head: int) -> Tensor:
     return head_scores(query, key, dim_per_head).sigmoid().repeat_interleave(dim_per_head, -1)
 
 
-def dsu_is_fast(pre: Tensor, c: Tensor) -> bool:
+def dsu_is_fast(y: Tensor, c: Tensor, squeeze: nn.Module, expand: nn.Module) -> bool:
+    """Whether :func:`dsu` takes these means and the weights of these linear layers."""
+    return (means_are_fast(y, c, squeeze.weight) and y.dim() in (2, 3)
+            and all(runs_forward_of(linear, nn.Linear) for linear in (squeeze, expand))
+            and (c.shape == y.shape or (y.dim() == 3 and c.shape == (y.shape[0], 1, y.shape[2]))))
+
+
+def dsu(y: Tensor, c: Tensor, squeeze: nn.Module, expand: nn.Module) -> Tensor:
+    """A step of the DSU (DLA, Eq. 7-9) with the sigmoid as normalizer, as one operation.
+
+    Only for tensors and linear layers for which :func:`dsu_is_fast`.
+
+    Args:
+        y (Tensor): Channel means, (B, C) or (B, T, C).
+        c (Tensor): The context before, (B, C), (B, T, C) or (B, 1, C).
+        squeeze (nn.Module): [h, y] to the hidden layer, 2 C to C // r.
+        expand (nn.Module): The hidden layer to i, f and c~, C // r to 3 C.
+
+    Returns:
+        Tensor: The new context, like y.
+    """
+    dtype, tensors = for_kernels(y, c, squeeze.weight, expand.weight, expand.bias)
+    return torch.ops.mmdla.dsu(*tensors)[0].to(dtype)
+
+
+def dsu_update_is_fast(pre: Tensor, c: Tensor) -> bool:
     """Whether :func:`dsu_update` takes these tensors."""
     return (means_are_fast(pre, c) and pre.dim() == c.dim() and pre.dim() in (2, 3)
             and pre.shape[0] == c.shape[0])
@@ -61,7 +86,7 @@ def dsu_is_fast(pre: Tensor, c: Tensor) -> bool:
 def dsu_update(pre: Tensor, c: Tensor) -> Tensor:
     """``sigmoid(f) * c + sigmoid(i) * tanh(c~)``, the last step of the DSU, as one operation.
 
-    Only for tensors for which :func:`dsu_is_fast`.
+    Only for tensors for which :func:`dsu_update_is_fast`.
 
     Args:
         pre (Tensor): i, f and c~ before their activations, (B, 3 C) or (B, T, 3 C).

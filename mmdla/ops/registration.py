@@ -77,9 +77,20 @@ def dsu_update_backward(grad_out, active, c):
     return torch.empty_like(active), torch.empty_like(c)
 
 
+def dsu(y, c, squeeze, expand, bias):
+    rows, hidden = y.numel() // y.shape[-1], squeeze.shape[0]
+    return (torch.empty_like(y), torch.empty_like(c), y.new_empty(rows, hidden),
+            y.new_empty(rows, expand.shape[0]))
+
+
+def dsu_backward(grad_out, y, c, squeeze, expand, h, s, active):
+    return *(torch.empty_like(t) for t in (y, c, squeeze, expand)), y.new_empty(expand.shape[0])
+
+
 FAKES = (add_relu_mean, add_relu_mean_, add_relu_mean_backward, light, light_out, light_backward, base,
          base_out, base_backward, channel_convolution, channel_convolution_backward,
-         self_score, self_score_backward, dsu_update, dsu_update_backward)
+         self_score, self_score_backward, dsu_update, dsu_update_backward, dsu,
+         dsu_backward)
 
 
 @lru_cache(None)

@@ -108,3 +108,30 @@ def test_second_derivatives_are_refused_with_a_way_out():
     with ops.use('reference'):
         out = ops.add_relu_mean(x * 1, x * 1)[0]
         torch.autograd.grad((out**2).sum(), x, create_graph=True)[0].sum().backward()
+
+
+@pytest.mark.parametrize('operation', ['add_relu_mean', 'light', 'base', 'score'])
+def test_batches_of_gradients_are_refused_with_a_way_out(operation):
+    def out():
+        x = torch.randn(1, 4, 3, 3, requires_grad=True)
+        if operation == 'score':
+            return x, ops.self_score(x.mean((2, 3)), torch.ones(2, 3), 2)
+        norm = nn.BatchNorm2d(4)
+        if operation == 'add_relu_mean':
+            return x, ops.add_relu_mean(x * 1, x * 1)[0]
+        if operation == 'light':
+            if not ops.light_is_fast(x, x):
+                return x, x + norm(x)
+            return x, ops.light_attention(x * 1, x * 1, torch.randn(4, 1, 3, 3), torch.rand(1, 4),
+                                          torch.ones(4), None, None, norm, DropPath(0.0))
+        if not ops.base_is_fast(x, (), norm):
+            return x, x + norm(x)
+        return x, ops.base_attention(x * 1, torch.randn(4, 1, 3, 3), torch.rand(1, 1, 4), (), norm,
+                                     DropPath(0.0))[0]
+    x, found = out()
+    batch = torch.randn(2, *found.shape)
+    with pytest.raises(RuntimeError, match=r"takes no batch of gradients.*mmdla.ops.use\('reference'\)"):
+        torch.autograd.grad(found, x, batch, is_grads_batched=True)
+    with ops.use('reference'):
+        x, found = out()
+        torch.autograd.grad(found, x, batch, is_grads_batched=True)

@@ -41,6 +41,9 @@ OPERATIONS = {
                                  query_key=(B, 2, C)), dict(dim=2)),
     'dsu_update': (dict(pre=(B, L, 3 * C), c=(B, L, C)), {}),
     'dsu_update_backward': (dict(grad_out=(B, L, C), active=(B, L, 3 * C), c=(B, L, C)), {}),
+    'dsu': (dict(y=(B, L, C), c=(B, L, C), squeeze=(5, 2 * C), expand=(3 * C, 5), bias=(3 * C, )), {}),
+    'dsu_backward': (dict(grad_out=(B, L, C), y=(B, L, C), c=(B, L, C), squeeze=(5, 2 * C),
+                          expand=(3 * C, 5), h=(B, L, C), s=(B * L, 5), active=(B * L, 3 * C)), {}),
 }
 # dimensions that another tensor does not fix
 FREE = {('channel_convolution', 'y', 0), ('channel_convolution', 'y', 2),

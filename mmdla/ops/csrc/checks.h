@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/OpMathType.h>
+#include <ATen/core/DimVector.h>
 #include <ATen/core/Tensor.h>
 #include <c10/core/GradMode.h>
 
@@ -114,6 +115,20 @@ inline void check_dsu_update(const Tensor& pre, const Tensor& c) {
   TORCH_CHECK(pre.size(2) % 3 == 0, "mmdla: the last size of pre must be 3 C; got ", pre.size(2), ".");
   const bool shared = c.dim() == 3 && c.size(1) == 1;
   check(c, "c", {B, shared ? 1 : T, C}, pre.scalar_type());
+}
+
+inline void check_dsu(const Tensor& y, const Tensor& c, const Tensor& squeeze, const Tensor& expand,
+                      const optional<Tensor>& bias) {
+  check_first(y, "y", y.dim() == 3 ? 3 : 2, false);
+  const at::ScalarType dtype = y.scalar_type();
+  const int64_t C = y.size(-1);
+  const bool shared = y.dim() == 3 && c.dim() == 3 && c.size(1) == 1;
+  check(c, "c", shared ? at::DimVector({y.size(0), 1, C}) : at::DimVector(y.sizes()), dtype);
+  TORCH_CHECK(squeeze.dim() == 2, "mmdla: squeeze must have 2 dimensions; got size ", squeeze.sizes(),
+              ".");
+  check(squeeze, "squeeze", {squeeze.size(0), 2 * C}, dtype);
+  check(expand, "expand", {3 * C, squeeze.size(0)}, dtype);
+  check(bias, "bias", {3 * C}, dtype);
 }
 
 inline bool has_gradient(const Tensor& tensor) { return tensor.requires_grad(); }

@@ -1,8 +1,5 @@
-// The operations on channel means as PyTorch sees them: checks, memory, gradients, schemas. All are
-// functional.
-#include <ATen/ops/sigmoid.h>
-#include <ATen/ops/tanh.h>
-
+// channel_convolution and self_score as PyTorch sees them: checks, memory, gradients, schemas.
+// Both are functional.
 #include <tuple>
 
 #include "autograd.h"
@@ -99,63 +96,12 @@ Two self_score_autograd(const Tensor& y, const Tensor& kernels, int64_t dim) {
   return {out[0], out[1]};
 }
 
-// ------------------------------------------------------------------------------ dsu_update
-
-// `pre` are i, f and c~ before their activations; returns them after, for the gradient, too.
-Two dsu_update(const Tensor& pre, const Tensor& c) {
-  check_dsu_update(pre, c);
-  const int64_t C = pre.size(2) / 3;
-  Tensor out = at::empty({pre.size(0), pre.size(1), C}, pre.options()), active = at::empty_like(pre);
-  for (const auto& [start, size, tanh] : {std::tuple(int64_t(0), 2 * C, false), {2 * C, C, true}}) {
-    Tensor to = active.narrow(2, start, size);
-    const Tensor from = pre.narrow(2, start, size);
-    tanh ? at::tanh_out(to, from) : at::sigmoid_out(to, from);
-  }
-  dsu_update_forward(active, c, out);
-  return {out, active};
-}
-
-Two dsu_update_backward_(const Tensor& grad_out, const Tensor& active, const Tensor& c) {
-  check_dsu_update(active, c);
-  check(grad_out, "grad_out", {active.size(0), active.size(1), active.size(2) / 3},
-        active.scalar_type());
-  Tensor grad_pre = at::empty_like(active), grad_c = at::empty_like(c);
-  dsu_update_backward(grad_out, active, c, grad_pre, grad_c);
-  return {grad_pre, grad_c};
-}
-
-struct DSUUpdate : torch::autograd::Function<DSUUpdate> {
-  static variable_list forward(AutogradContext* ctx, Tensor pre, Tensor c) {
-    at::AutoDispatchBelowADInplaceOrView below;
-    static const auto op = operation("mmdla::dsu_update", dsu_update);
-    auto [out, active] = op.call(pre, c);
-    ctx->save_for_backward({active, c});
-    ctx->mark_non_differentiable({active});
-    return {out, active};
-  }
-
-  static variable_list backward(AutogradContext* ctx, variable_list& grads) {
-    check_backward(grads);
-    static const auto op = operation("mmdla::dsu_update_backward", dsu_update_backward_);
-    const auto saved = ctx->get_saved_variables();
-    auto [grad_pre, grad_c] = op.call(grads[0].contiguous(), saved[0], saved[1]);
-    return {grad_pre, grad_c};
-  }
-};
-
-Two dsu_update_autograd(const Tensor& pre, const Tensor& c) {
-  auto out = DSUUpdate::apply(pre, c);
-  return {out[0], out[1]};
-}
-
 TORCH_LIBRARY_FRAGMENT(mmdla, m) {
   m.def("channel_convolution(Tensor y, Tensor kernels) -> Tensor");
   m.def("channel_convolution_backward(Tensor grad_out, Tensor y, Tensor kernels) -> (Tensor, Tensor)");
   m.def("self_score(Tensor y, Tensor kernels, int dim) -> (Tensor, Tensor)");
   m.def("self_score_backward(Tensor grad_out, Tensor y, Tensor kernels, int dim, Tensor score, "
         "Tensor query_key) -> (Tensor, Tensor)");
-  m.def("dsu_update(Tensor pre, Tensor c) -> (Tensor, Tensor)");
-  m.def("dsu_update_backward(Tensor grad_out, Tensor active, Tensor c) -> (Tensor, Tensor)");
 }
 
 TORCH_LIBRARY_IMPL(mmdla, CPU, m) {
@@ -163,14 +109,11 @@ TORCH_LIBRARY_IMPL(mmdla, CPU, m) {
   m.impl("channel_convolution_backward", channel_convolution_backward_);
   m.impl("self_score", self_score);
   m.impl("self_score_backward", self_score_backward_);
-  m.impl("dsu_update", dsu_update);
-  m.impl("dsu_update_backward", dsu_update_backward_);
 }
 
 TORCH_LIBRARY_IMPL(mmdla, AutogradCPU, m) {
   m.impl("channel_convolution", channel_convolution_autograd);
   m.impl("self_score", self_score_autograd);
-  m.impl("dsu_update", dsu_update_autograd);
 }
 
 }  // namespace
