@@ -143,9 +143,13 @@ def implementation(*maps: Tensor) -> str:
         return 'reference'
     if only == 'triton' or (only is None and first.is_cuda and triton_wanted()):
         return 'triton'
-    if first.device.type != 'cpu' or not all(m.is_contiguous() for m in maps):
+    if first.device.type != 'cpu':
         return 'reference'
-    return 'kernels' if only != 'folded' and has_kernels() else 'folded'
+    fast = only != 'folded' and has_kernels()
+    if all(m.is_contiguous() for m in maps):
+        return 'kernels' if fast else 'folded'
+    nhwc = fast and all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
+    return 'kernels' if nhwc else 'reference'
 
 
 def needs_grad(*tensors: Optional[Tensor]) -> bool:
