@@ -119,8 +119,10 @@ def triton_wanted() -> bool:
 
 
 def is_transformed(*tensors: Tensor) -> bool:
-    """Whether each of PyTorch's operations on these tensors must be seen: by torch.jit.trace, torch.func,
-    forward-mode derivatives or a subclass of Tensor."""
+    """Whether PyTorch must see each of its own operations on these tensors.
+
+    For torch.jit.trace, torch.func, forward-mode derivatives, or a subclass of Tensor.
+    """
     if torch.compiler.is_compiling():
         return False
     return torch.jit.is_tracing() or any(

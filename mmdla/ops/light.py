@@ -74,7 +74,8 @@ def light_kernels(x: Tensor, o: Tensor, factors: Sequence[Optional[Tensor]], aff
     if needs_grad(x, o, *factors, gamma, beta):
         out, mean, var = torch.ops.mmdla.light(*inputs)
     else:
-        out = x if x.is_contiguous() else torch.empty_like(x)  # channels_last: rows read their neighbours
+        # channels_last maps are computed by rows, which read those beside them
+        out = x if x.is_contiguous() else torch.empty_like(x)
         mean, var = torch.empty_like(gamma), torch.empty_like(gamma)
         torch.ops.mmdla.light_out(*inputs, out, mean, var)
     if normalize:

@@ -215,7 +215,7 @@ def test_pytorch_can_trace_and_compile(name, dtype):
     """Schema, registration of the gradient, fake tensors, and compiled gradients against eager ones."""
     given = {key: as_input(value, dtype) for key, value in arguments(name).items()}
     if name.endswith('_backward'):
-        given = {key: value.detach() if torch.is_tensor(value) else value for key, value in given.items()}
+        given = {key: v.detach() if torch.is_tensor(v) else v for key, v in given.items()}
     operation = getattr(torch.ops.mmdla, name).default
     torch.library.opcheck(operation, tuple(given[a.name] for a in operation._schema.arguments))
 

@@ -120,8 +120,9 @@ def test_other_norms(how, layer, norm):
                                               (torch.bfloat16, dict(rtol=0.1, atol=0.15)),
                                               (torch.float16, dict(rtol=0.02, atol=0.03))], ids=str)
 @pytest.mark.parametrize('mode', ['eval', 'train'])
-@pytest.mark.parametrize('how, format', [*((how, torch.contiguous_format) for how in ('folded', 'kernels')),
-                                         ('kernels', torch.channels_last)], ids=str)
+@pytest.mark.parametrize('how, format', [
+    ('folded', torch.contiguous_format), ('kernels', torch.contiguous_format),
+    ('kernels', torch.channels_last)], ids=str)
 def test_lower_precision_is_near_float64(how, format, mode, dtype, tolerance):
     if how == 'kernels' and kernels() is None:
         pytest.skip('the C++ kernels are not built: python -m mmdla.ops.build')
