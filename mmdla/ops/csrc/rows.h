@@ -1,5 +1,6 @@
 // Rows of a channels_last map (B, C, H, W), in which the C channels of a place (h, w) lie side by side,
-// and their depthwise 3x3 convolutions. A vector holds channels of one place.
+// and their depthwise 3x3 convolutions. A vector holds channels of one place: all rows of a part are gone
+// through for its channels before the next ones, from copies that fit the first cache.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -30,76 +31,76 @@ struct Rows {
   int64_t start(int64_t sample, int64_t h) const { return (sample * height + h) * row_size(); }
 };
 
-// A row and its neighbours; outside the map they are zeros.
-template <typename T>
-struct Window {
-  const T* rows[3];
-};
-
-// The rows of one sample of a map.
-template <typename T>
-class SampleRows {
- public:
-  SampleRows(const T* map, const Rows& rows, int64_t sample)
-      : map_(map + rows.start(sample, 0)), size_(rows.row_size()), height_(rows.height),
-        zeros_(size_, T(0)) {}
-
-  const T* operator[](int64_t h) const {
-    return h < 0 || h >= height_ ? zeros_.data() : map_ + h * size_;
-  }
-  Window<T> window(int64_t h) const {
-    fetch((*this)[h + 2]);
-    return {{(*this)[h - 1], (*this)[h], (*this)[h + 1]}};
-  }
-
- private:
-  // the loops below go through a row one vector of channels after the other
-  void fetch(const T* row) const {
-    for (int64_t n = 0; n < size_; n += 64 / int64_t(sizeof(T))) __builtin_prefetch(row + n);
-  }
-
-  const T* map_;
-  int64_t size_, height_;
-  std::vector<T> zeros_;
-};
-
-// Calls f(w, left, right) for each place of a row; it is known at compile time which neighbours it has.
-template <typename F>
-inline void for_places(int64_t width, F&& f) {
-  if (width == 1) return f(int64_t(0), std::false_type(), std::false_type());
-  f(int64_t(0), std::false_type(), std::true_type());
-  for (int64_t w = 1; w < width - 1; ++w) f(w, std::true_type(), std::true_type());
-  f(width - 1, std::true_type(), std::false_type());
-}
-
 // Calls f(c, rest) for each vector of channels; see for_lanes.
 template <typename A, typename F>
 inline void for_channels(int64_t channels, F&& f) {
   for_lanes<A>(channels, std::forward<F>(f));
 }
 
+// Four rows of a map, h - 1 to h + 2, of one vector of channels, with zeros around the map.
+template <typename A, typename T>
+class Ring {
+ public:
+  explicit Ring(const Rows& rows) : rows_(rows), step_((rows.width + 2) * lanes<A>), lines_(4 * step_) {}
+
+  // the vector at place w of row h is at row(h) + w * lanes
+  A* row(int64_t h) { return lines_.data() + (h & 3) * step_ + lanes<A>; }
+
+  // Copies row h of channels c ..., and fetches the one after it.
+  void read(const T* map, int64_t sample, int64_t h, int64_t c, int64_t rest) {
+    A* to = row(h);
+    if (h < 0 || h >= rows_.height) {
+      std::fill_n(to, rows_.width * lanes<A>, A(0));
+      return;
+    }
+    const int64_t next = h + 1 < rows_.height ? rows_.row_size() : 0;
+    const T* from = map + rows_.start(sample, h) + c;
+    for (int64_t w = 0; w < rows_.width; ++w, from += rows_.channels) {
+      __builtin_prefetch(from + next);
+      store<A>(to + w * lanes<A>, In<A, T>{from, rest}[0]);
+    }
+  }
+
+ private:
+  const Rows& rows_;
+  int64_t step_;
+  std::vector<A> lines_;
+};
+
+// Fetches a row of channels c ... to write to it.
+template <typename T>
+inline void fetch_to_write(const T* row, const Rows& rows) {
+  for (int64_t w = 0; w < rows.width; ++w) __builtin_prefetch(row + w * rows.channels, 1);
+}
+
+// A place of a ring with its neighbours.
+template <typename A>
+struct Window {
+  const A* rows[3];
+
+  template <typename T>
+  Window(Ring<A, T>& ring, int64_t h) : rows{ring.row(h - 1), ring.row(h), ring.row(h + 1)} {}
+
+  Lane<A> at(int64_t w, int tap) const { return load<A>(rows[tap / 3] + (w + tap % 3 - 1) * lanes<A>); }
+};
+
 // A vector of channels' depthwise kernels of 3x3 taps, or of the centre tap alone.
 template <typename A, int TAPS>
 struct ChannelKernels {
   Lane<A> taps[TAPS];
 
-  // `from` holds the taps one after the other, `room` channels each
-  ChannelKernels(const A* from, int64_t room, bool flipped = false) {
-    for (int t = 0; t < TAPS; ++t) taps[t] = load<A>(from + (flipped ? TAPS - 1 - t : t) * room);
+  Lane<A> operator()(const Window<A>& x, int64_t w) const {
+    if constexpr (TAPS == 1) return x.at(w, 4) * taps[0];
+    Lane<A> sums[3] = {};
+    for (int t = 0; t < TAPS; ++t) sums[t % 3] += x.at(w, t) * taps[t];
+    return sums[0] + sums[1] + sums[2];
   }
 
-  // The convolution at element n, with places `step` elements apart.
-  template <typename T, typename Left, typename Right>
-  Lane<A> operator()(const Window<T>& x, int64_t n, int64_t step, int64_t rest, Left, Right) const {
-    if constexpr (TAPS == 1) return In<A, T>{x.rows[1], rest}[n] * taps[0];
-    Lane<A> left = {}, middle = {}, right = {};
-    for (int i = 0; i < 3 && TAPS == 9; ++i) {
-      const In<A, T> row{x.rows[i], rest};
-      if constexpr (Left::value) left += row[n - step] * taps[3 * i];
-      middle += row[n] * taps[3 * i + 1];
-      if constexpr (Right::value) right += row[n + step] * taps[3 * i + 2];
-    }
-    return middle + left + right;
+  // convolves the gradient of the output into that of the input
+  ChannelKernels flipped() const {
+    ChannelKernels other;
+    for (int t = 0; t < TAPS; ++t) other.taps[t] = taps[TAPS - 1 - t];
+    return other;
   }
 };
 
@@ -108,17 +109,9 @@ template <typename A, int TAPS>
 struct KernelSums {
   Lane<A> sums[TAPS] = {};
 
-  template <typename T, typename Left, typename Right>
-  void add(Lane<A> g, const Window<T>& x, int64_t n, int64_t step, int64_t rest, Left, Right) {
-    if constexpr (TAPS == 1) sums[0] += g * In<A, T>{x.rows[1], rest}[n];
-    for (int i = 0; i < 3 && TAPS == 9; ++i) {
-      const In<A, T> row{x.rows[i], rest};
-      if constexpr (Left::value) sums[3 * i] += g * row[n - step];
-      sums[3 * i + 1] += g * row[n];
-      if constexpr (Right::value) sums[3 * i + 2] += g * row[n + step];
-    }
+  void add(Lane<A> g, const Window<A>& x, int64_t w) {
+    for (int t = 0; t < TAPS; ++t) sums[t] += g * x.at(w, TAPS == 1 ? 4 : t);
   }
-
   void add_to(A* table, int64_t room) const {
     for (int t = 0; t < TAPS; ++t) store<A>(table + t * room, load<A>(table + t * room) + sums[t]);
   }
