@@ -97,7 +97,7 @@ def test_sanitizers(call, capfd, planted):
     """Three minutes of compiling each."""
     done = call(TOOL, '--count', 20, '--sanitize', *['--planted'] * planted)
     assert done.returncode == planted, done.stdout + done.stderr
-    assert ('AddressSanitizer: heap-buffer-overflow' in done.stdout) == planted
+    assert ('ERROR: AddressSanitizer' in done.stdout) == planted
     assert ('no sanitizer spoke' in done.stdout) != planted
 
 

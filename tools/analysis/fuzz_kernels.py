@@ -40,7 +40,7 @@ RUNTIMES = ('libasan.so', 'libubsan.so', 'libstdc++.so.6')  # the last for excep
 SPEAKS = ('ERROR: AddressSanitizer', 'runtime error:')
 # the last, incomplete vector of a map is read and written whole
 PLANTED = ('vectors.h', 'f(whole, count - whole)', 'f(whole, int64_t(0))')
-LINES = 30  # of a sanitizer's report
+LINES, WIDTH = 30, 200  # of a sanitizer's report
 
 
 def errors(case: Case) -> List[tuple]:
@@ -162,7 +162,7 @@ def fuzz_sanitized(arguments: List[str], planted: bool) -> bool:
     lines = done.stderr.splitlines()
     begin = next((n for n, line in enumerate(lines) if any(word in line for word in SPEAKS)), None)
     if begin is not None:
-        print('\n'.join(lines[begin:begin + LINES]))
+        print('\n'.join(line[:WIDTH] for line in lines[begin:begin + LINES]))
     elif done.returncode:
         print(done.stderr[-4000:])
     else:
