@@ -1,8 +1,9 @@
 """Random configurations of the operations of mmdla.ops, and their plain definitions.
 
-An operation is a class with three functions, listed in ``OPERATIONS``: ``draw`` gives the shapes of its
-tensors and its settings, ``fast`` calls mmdla.ops, ``definition`` writes the equation out. Both return
-their outputs by name, and what a ReLU is taken of, by the name of the output that it makes.
+An operation is a class of three functions (no methods), listed in ``OPERATIONS``: ``draw`` gives the
+shapes of its tensors and its settings, ``fast`` calls mmdla.ops, ``definition`` writes the equation
+out. Both return their outputs by name, and what a ReLU is taken of, by the name of the output that it
+makes.
 """
 import random
 from dataclasses import dataclass

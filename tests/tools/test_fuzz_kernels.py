@@ -93,7 +93,7 @@ def has_sanitizers():
 @pytest.mark.full
 @pytest.mark.skipif(not has_sanitizers(), reason='g++ or its libasan is missing')
 @pytest.mark.parametrize('planted', [False, True])
-def test_sanitizers(call, capfd, planted):
+def test_sanitizers(call, planted):
     """Three minutes of compiling each."""
     done = call(TOOL, '--count', 20, '--sanitize', *['--planted'] * planted)
     assert done.returncode == planted, done.stdout + done.stderr
