@@ -21,7 +21,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 SHORT = [(80, torch.bfloat16, FORMATS[1])]
 LONG = [(c, d, f) for c in (80, 90) for d in DTYPES for f in FORMATS if (c, d, f) not in SHORT]
 KERNELS = {'add_relu_mean_kernel', 'add_relu_mean_grad_kernel', 'pair_kernel', 'pair_grad_kernel',
-           'pair_sums_kernel', 'sum_kernel', 'sum_grad_kernel'}
+           'pair_sums_kernel', 'sum_kernel', 'sum_grad_kernel', 'fold_kernel', 'fold_grad_kernel'}
 
 
 @pytest.mark.parametrize('marked', ['not full', pytest.param('full', marks=pytest.mark.full)])
@@ -69,7 +69,7 @@ def compile_for(monkeypatch):
     return prepare
 
 
-def launch_all(shape, fmt, dtype, taps=9):
+def launch_all(shape, fmt, dtype):
     """Every kernel once, forward and backward, on maps (B, C, H, W) without memory."""
     from mmdla.ops import triton_kernels as ops
 
@@ -79,16 +79,25 @@ def launch_all(shape, fmt, dtype, taps=9):
     batch, channels = shape[:2]
     maps = [make(*shape).to(dtype=dtype, memory_format=fmt) for _ in range(2)]
     weights = make(batch, 2, channels)
-    kernels = make(batch, channels, 9), make(batch, channels, taps), make(batch, channels)
-    outs = [*ops.add_relu_mean(*maps, True), ops.depthwise_pair(*maps, *kernels),
+    bias, score, d = (make(batch, channels) for _ in range(3))
+    value, excite, scale = make(channels, 1, 3, 3), make(channels, 1, 3, 3), make(channels)
+    kernels = ops.fold(value, score, scale, d, excite)
+    outs = [*ops.add_relu_mean(*maps, True), ops.depthwise_pair(*maps, *kernels, bias),
             ops.weighted_sum(weights, maps)]
-    torch.autograd.grad(outs, [*maps, *kernels, weights], outs)
+    torch.autograd.grad(outs, [*maps, value, score, scale, d, excite, bias, weights], outs)
 
 
 def code_of(compiled, name):
     """The stages of a kernel that was compiled once."""
     variant, = compiled[name].values()
     return variant.asm
+
+
+def loop_of(ptx):
+    """The only loop, from its label to the branch back there, and what is behind it."""
+    before, _, behind = ptx.rpartition(' bra ')
+    label, _, behind = behind.partition(';')
+    return before[before.rindex(label.strip() + ':'):], behind
 
 
 @pytest.mark.parametrize('capability, dtype, fmt',
@@ -103,10 +112,13 @@ def check_every_kernel_compiles(capability, dtype, fmt, compile_for):
         offsets = re.findall(r'tt\.addptr .* : tensor<.*>, tensor<[0-9x]*(i\d+)>', code['ttir'])
         assert code['cubin'] and offsets and set(offsets) == {'i64'}
         assert 'atomic' not in code['ttir'] and '.local' not in code['ptx']
-    loop, _, reduction = code_of(compiled, 'pair_sums_kernel')['ptx'].rpartition(' bra ')
-    assert 'shfl' not in loop and 'bar.sync' not in loop
+    # a loop over tiles only loads maps: kernels are loaded ahead of it, sums reduced behind it
+    for name, loads in dict(pair_kernel=18, pair_grad_kernel=9, pair_sums_kernel=11).items():
+        loop, behind = loop_of(code_of(compiled, name)['ptx'])
+        assert 0 < loop.count('ld.global') <= (loads if fmt == FORMATS[1] else 2 * loads)
+        assert 'shfl' not in loop and 'bar.sync' not in loop
     # for 32 channels by 512 positions of NHWC, 8 by 1024 of NCHW
-    assert 0 < reduction.count('shfl') <= 190 and reduction.count('bar.sync') <= 94
+    assert 0 < behind.count('shfl') <= 190 and 0 < behind.count('bar.sync') <= 94
 
 
 @pytest.mark.parametrize('fmt, pairs, means, others', [(FORMATS[0], 2, 11, 9), (FORMATS[1], 5, 2, 2)])
@@ -121,4 +133,5 @@ def check_sizes_compile_few_variants(fmt, pairs, means, others, compile_for):
             launch_all(shape, fmt, torch.bfloat16)
     expected = {name: pairs if name.startswith('pair') else others for name in KERNELS}
     expected['add_relu_mean_kernel'] = means
+    expected['fold_kernel'] = expected['fold_grad_kernel'] = 1
     assert {name: len(variants) for name, variants in compiled.items()} == expected

@@ -34,7 +34,7 @@ SPECIAL += [((1, 35, 5, 2), FORMATS[1], dtype, 128) for dtype in (torch.float32,
     pytest.param('0', marks=pytest.mark.skipif(
         not torch.cuda.is_available(), reason='no GPU to run the kernels on')),
 ])
-@pytest.mark.parametrize('select', ['add_relu_mean', 'pair', 'weighted_sum', 'any', 'a_network'])
+@pytest.mark.parametrize('select', ['add_relu_mean', 'pair', 'fold', 'weighted_sum', 'any', 'a_network'])
 def test_values(select, interpret, tmp_path):
     command = [sys.executable, '-m', 'pytest', '--noconftest', '-q', '-p', 'no:cacheprovider',
                '-o', f'python_functions=check_values_of_{select}*', __file__]
@@ -191,6 +191,17 @@ def check_values_of_pair_with_one_gradient(wanted, taps):
     actual, = torch.autograd.grad(out, inputs[wanted], grad)
     expected, = torch.autograd.grad(plain_pair(*inputs), inputs[wanted], grad)
     close(actual, expected, torch.float32)
+
+
+@pytest.mark.parametrize('batch, channels', [(2, 5), (3, 70)])
+@pytest.mark.parametrize('has_d', [False, True])
+@pytest.mark.parametrize('has_e', [False, True])
+def check_values_of_fold(has_d, has_e, batch, channels):
+    from mmdla.ops.light import fold
+    torch.manual_seed(0)
+    inputs = [make(channels, 1, 3, 3), make(batch, channels), make(channels),
+              make(batch, channels) if has_d else None, make(channels, 1, 3, 3) if has_e else None]
+    compare(ops().fold, fold, inputs, torch.float32)
 
 
 def plain_sum(weights, *values):

@@ -33,9 +33,7 @@ class Tiling(NamedTuple):
         return m.contiguous(memory_format=self.format)
 
     def launch(self, kernel, *args, **flags):
-        device = next(a for a in args if a is not None)
-        with torch.cuda.device_of(device):
-            kernel[self.programs, ](*args, **self.sizes, **flags, num_warps=self.warps)
+        launch(kernel, self.programs, *args, **self.sizes, **flags, num_warps=self.warps)
 
     def partial_sums(self, batch: int, *shape: int, like: Tensor) -> Tensor:
         """Memory for the sums of each part, (batch, parts, *shape).
@@ -91,6 +89,12 @@ def tiling_of(m: Tensor, loop: bool = False) -> Tiling:
             BLOCK_C=block_c,
             BLOCK_P=block_p,
             ACC=tl.float64 if m.dtype == torch.float64 else tl.float32))
+
+
+def launch(kernel, programs: int, *args, **flags):
+    """Start programs on the device of their first argument that is not None."""
+    with torch.cuda.device_of(next(a for a in args if a is not None)):
+        kernel[programs, ](*args, **flags)
 
 
 def total(partial: Tensor, dtype: torch.dtype) -> Tensor:
