@@ -3,7 +3,7 @@ from .fault import Fault
 
 HERE = 'mmdla/ops/triton_kernels'
 TILES = ('tests/ops/test_triton_tiling.py', 'own_process')
-COMPILED = ('tests/ops/test_triton_compiled.py', 'own_process')
+COMPILED = ('tests/ops/test_triton_compiled.py', 'short')
 VALUES = 'tests/ops/test_triton_kernels.py'
 PAIR, FOLD, ANY = ((VALUES, f'values and {name} and 1') for name in ('pair', 'fold', 'any'))
 
@@ -19,7 +19,7 @@ FAULTS = [
     Fault('Triton compiles for the number of layers', HERE,
           "(do_not_specialize=['layers', 'first'])\ndef sum_kernel", '\ndef sum_kernel', COMPILED),
     Fault('32 bits for the sums of Triton', HERE,
-          'out + ((part * (10 + TAPS_O) + t) * C + c), tl', 'out + (part * (10 + TAPS_O) + t) * C + c, tl',
+          'out + ((part * (10 + TAPS_O) + t) * C + c)', 'out + (part * (10 + TAPS_O) + t) * C + c',
           COMPILED),
     Fault('gradient of the pair in any layout', HERE,
           'grad = tiling.to_format(grad)', 'grad = grad.detach()', ANY),

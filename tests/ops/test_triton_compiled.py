@@ -24,7 +24,8 @@ KERNELS = {'add_relu_mean_kernel', 'add_relu_mean_grad_kernel', 'pair_kernel', '
            'pair_sums_kernel', 'sum_kernel', 'sum_grad_kernel', 'fold_kernel', 'fold_grad_kernel'}
 
 
-@pytest.mark.parametrize('marked', ['not full', pytest.param('full', marks=pytest.mark.full)])
+@pytest.mark.parametrize('marked', [pytest.param('not full', id='short'),
+                                    pytest.param('full', id='long', marks=pytest.mark.full)])
 def test_in_own_process(marked, tmp_path):
     command = [sys.executable, '-m', 'pytest', '--noconftest', '-q', '-p', 'no:cacheprovider',
                '-m', marked, '-o', 'python_functions=check_*', __file__]
@@ -135,3 +136,19 @@ def check_sizes_compile_few_variants(fmt, pairs, means, others, compile_for):
     expected['add_relu_mean_kernel'] = means
     expected['fold_kernel'] = expected['fold_grad_kernel'] = 1
     assert {name: len(variants) for name, variants in compiled.items()} == expected
+
+
+def check_depths_and_batches_compile_few_variants(compile_for):
+    """One for each number of maps that a launch takes, 8 at most, or 4 with gradients."""
+    compiled = compile_for(80, really=False)
+    from mmdla.ops import triton_kernels as ops
+    for layers in range(1, 25):
+        weights = torch.empty(2, layers, 64, device='meta', requires_grad=True)
+        v = torch.empty(2, 64, 9, 9, device='meta', requires_grad=True)
+        ops.weighted_sum(weights, [v] * layers).backward(v)
+    for batch in range(9, 17):
+        factors = (torch.empty(s, device='meta') for s in ((64, 1, 3, 3), (batch, 64), (64, )))
+        ops.fold(*factors, None, None)
+    found = {name: len(variants) for name, variants in compiled.items()}
+    # 8 that start a sum and 8 that add to one
+    assert found == dict(sum_kernel=8 + 8, sum_grad_kernel=4, fold_kernel=1)

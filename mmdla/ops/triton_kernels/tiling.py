@@ -53,9 +53,10 @@ def one_tile(c: int, p: int, nhwc: bool) -> Tuple[int, int]:
 def one_of_many(c: int, p: int, nhwc: bool) -> Tuple[int, int]:
     """BLOCK_C and BLOCK_P where a program computes one tile after the other.
 
-    Such a program keeps up to 19 numbers for a channel or an element in registers. A thread gets 4
-    elements, for about 120 registers and loads of 8 bytes in bfloat16; 2 of NCHW, whose planes have
-    odd sizes. Small planes of NHWC have tiles of more channels, not fewer tiles.
+    It keeps up to 19 numbers for each channel or element in registers. With 4 elements for a thread
+    these are 106 to 168 registers, and nothing is spilled; with 8 there would be no room. NCHW has 2,
+    since the channels of a thread are more where a plane's size is odd. Small planes of NHWC have
+    tiles of more channels, so that there are many of them still.
     """
     if nhwc:
         block_p = min(max(p // TURNS, 1), LOOP_TILE // min(c, 32))
