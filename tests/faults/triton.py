@@ -12,6 +12,8 @@ FAULTS = [
           'return (part // parts).to(tl.int64), part', 'return part // parts, part', TILES),
     Fault('offset of a channel in 32 bits, in Triton', HERE,
           'c.to(tl.int64)[:, None] * STRIDE_C', 'c[:, None] * STRIDE_C', TILES),
+    Fault('offset of a position in 32 bits, in Triton', HERE,
+          'p.to(tl.int64)[None, :] * STRIDE_P', 'p[None, :] * STRIDE_P', TILES),
     Fault('Triton on the device of another argument', HERE,
           'next(a for a in args if a is not None)', 'args[-1]', TILES),
     Fault('Triton compiles for every width', HERE,

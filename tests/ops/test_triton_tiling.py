@@ -21,16 +21,16 @@ def test_in_own_process(tmp_path):
 
 @pytest.mark.parametrize('nhwc', [False, True])
 def check_elements_beyond_32_bits_are_found(nhwc):
-    """Offsets and parts of maps of 3 x 2 x 2^30 elements, which nobody stores."""
+    """Offsets and parts of maps of 3 x 4 x 2^30 elements, which nobody stores."""
     from probe import probe
-    channels, positions, span = 2, 2**30, 2**29
+    channels, positions, span = 4, 2**30, 2**29
     strides = (1, channels) if nhwc else (positions, 1)
-    offsets, parts = torch.zeros(6, 2, 2, dtype=torch.int64), torch.zeros(6, dtype=torch.int64)
-    probe[6, ](offsets, parts, channels, positions, *strides, SPAN=span, BLOCK_C=2, BLOCK_P=2)
+    offsets, parts = torch.zeros(6, 4, 2, dtype=torch.int64), torch.zeros(6, dtype=torch.int64)
+    probe[6, ](offsets, parts, channels, positions, *strides, SPAN=span, BLOCK_C=4, BLOCK_P=2)
     assert parts.tolist() == [part * 2**30 for part in range(6)]
     assert offsets.tolist() == [
         [[sample * channels * positions + c * strides[0] + (first + p) * strides[1] for p in range(2)]
-         for c in range(2)] for sample in range(3) for first in (0, span)]
+         for c in range(4)] for sample in range(3) for first in (0, span)]
 
 
 @pytest.mark.parametrize('fmt', [torch.contiguous_format, torch.channels_last])
