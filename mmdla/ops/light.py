@@ -55,10 +55,11 @@ def light_attention(x: Tensor, o: Tensor, value_weight: Tensor, score: Tensor, l
     affine = bn_affine(norm, x) if is_bn_affine(norm, x) else None
     if how == 'kernels' and affine is not None:
         return light_kernels(x, o, factors, affine, norm, drop_path)
-    convolve = depthwise_pair
+    make, convolve = fold, depthwise_pair
     if how == 'triton':
         from .triton_kernels import depthwise_pair as convolve
-    kernel_x, kernel_o = fold(*factors)
+        from .triton_kernels import fold as make
+    kernel_x, kernel_o = make(*factors)
     if affine is None or affine.normalize:
         return x + drop_path(norm(convolve(x, o, kernel_x, kernel_o)))
     gamma, beta = scale_affine(affine, drop_path_scale(drop_path, x))

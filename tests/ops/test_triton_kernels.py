@@ -1,8 +1,8 @@
 """The Triton kernels against plain PyTorch.
 
 Whether kernels are interpreted is settled when triton is first imported, which other tests do, so the
-``check_`` functions run in processes of their own: in Triton's interpreter, where there is a GPU on it
-too, and compiled, but not run, for one.
+``check_`` functions run in processes of their own: in Triton's interpreter and, where there is one, on
+a GPU. ``test_triton_compiled.py`` compiles them for GPUs that are not there.
 """
 import os
 import subprocess
@@ -29,15 +29,15 @@ SPECIAL += [((2, 1, 3, 7), FORMATS[0], dtype, 8) for dtype in (torch.float32, to
 SPECIAL += [((1, 35, 5, 2), FORMATS[1], dtype, 128) for dtype in (torch.float32, torch.bfloat16)]
 
 
-@pytest.mark.parametrize('select, interpret', [
-    pytest.param('values', '1', marks=pytest.mark.full),
-    ('compiles', '0'),
-    pytest.param('values', '0', marks=pytest.mark.skipif(
+@pytest.mark.parametrize('interpret', [
+    pytest.param('1', marks=pytest.mark.full),
+    pytest.param('0', marks=pytest.mark.skipif(
         not torch.cuda.is_available(), reason='no GPU to run the kernels on')),
 ])
-def test_in_own_process(select, interpret, tmp_path):
+@pytest.mark.parametrize('select', ['add_relu_mean', 'pair', 'fold', 'weighted_sum', 'any', 'a_network'])
+def test_values(select, interpret, tmp_path):
     command = [sys.executable, '-m', 'pytest', '--noconftest', '-q', '-p', 'no:cacheprovider',
-               '-o', f'python_functions=check_{select}*', __file__]
+               '-o', f'python_functions=check_values_of_{select}*', __file__]
     env = dict(os.environ, TRITON_INTERPRET=interpret, TRITON_CACHE_DIR=str(tmp_path))
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
@@ -51,6 +51,15 @@ def ops():
 def tiling():
     from mmdla.ops.triton_kernels import tiling
     return tiling
+
+
+@pytest.fixture
+def cut(monkeypatch):
+    """Makes tiles as small as this, and programs with two of them."""
+    def cut_to(size):
+        for name, value in dict(TILE=size, LOOP_TILE=size, TURNS=2).items():
+            monkeypatch.setattr(tiling(), name, value)
+    return cut_to
 
 
 def make(*shape, fmt=torch.contiguous_format, dtype=torch.float32):
@@ -92,8 +101,8 @@ def plain_add_relu_mean(branch, shortcut):
 
 
 @pytest.mark.parametrize('shape, fmt, dtype, size', CASES + SPECIAL)
-def check_values_of_add_relu_mean(shape, fmt, dtype, size, monkeypatch):
-    monkeypatch.setattr(tiling(), 'TILE', size)
+def check_values_of_add_relu_mean(shape, fmt, dtype, size, cut):
+    cut(size)
     torch.manual_seed(0)
     inputs = [make(*shape, fmt=fmt, dtype=dtype) for _ in range(2)]
     compare(lambda b, s: ops().add_relu_mean(b, s, True), plain_add_relu_mean, inputs, dtype)
@@ -150,8 +159,8 @@ def plain_pair(x, o, kernel_x, kernel_o, bias):
 @pytest.mark.parametrize('shape, fmt, dtype, size, taps, biases',
                          [(*case, 9, None) for case in CASES] + [(*case, 1, 2) for case in CASES[:2]] +
                          [(*case, 9, 2) for case in SPECIAL])
-def check_values_of_pair(shape, fmt, dtype, size, taps, biases, monkeypatch):
-    monkeypatch.setattr(tiling(), 'TILE', size)
+def check_values_of_pair(shape, fmt, dtype, size, taps, biases, cut):
+    cut(size)
     torch.manual_seed(0)
     batch, channels = shape[:2]
     inputs = [make(*shape, fmt=fmt, dtype=dtype), make(*shape, fmt=fmt, dtype=dtype),
@@ -184,6 +193,17 @@ def check_values_of_pair_with_one_gradient(wanted, taps):
     close(actual, expected, torch.float32)
 
 
+@pytest.mark.parametrize('batch, channels', [(2, 5), (3, 70)])
+@pytest.mark.parametrize('has_d', [False, True])
+@pytest.mark.parametrize('has_e', [False, True])
+def check_values_of_fold(has_d, has_e, batch, channels):
+    from mmdla.ops.light import fold
+    torch.manual_seed(0)
+    inputs = [make(channels, 1, 3, 3), make(batch, channels), make(channels),
+              make(batch, channels) if has_d else None, make(channels, 1, 3, 3) if has_e else None]
+    compare(ops().fold, fold, inputs, torch.float32)
+
+
 def plain_sum(weights, *values):
     return sum(w[..., None, None] * v for w, v in zip(weights.unbind(1), values))
 
@@ -191,8 +211,8 @@ def plain_sum(weights, *values):
 @pytest.mark.parametrize('shape, fmt, dtype, size, layers',
                          [(*case, layers) for case in CASES[:4] for layers in (1, 2, 5)] +
                          [(*case, 2) for case in CASES[4:]] + [(*case, 5) for case in SPECIAL])
-def check_values_of_weighted_sum(shape, fmt, dtype, size, layers, monkeypatch):
-    monkeypatch.setattr(tiling(), 'TILE', size)
+def check_values_of_weighted_sum(shape, fmt, dtype, size, layers, cut):
+    cut(size)
     torch.manual_seed(0)
     inputs = [make(shape[0], layers, shape[1], dtype=dtype)]
     inputs += [make(*shape, fmt=fmt, dtype=dtype) for _ in range(layers)]
@@ -222,7 +242,7 @@ def check_values_of_weighted_sum_with_some_gradients(wanted):
 
 
 @pytest.mark.parametrize('fmt', FORMATS)
-def check_values_in_mixed_and_other_formats(fmt):
+def check_values_of_any_mixture_of_formats(fmt):
     """The first map's format is kept; a map in neither format counts as NCHW."""
     torch.manual_seed(0)
     first, other = make(2, 5, 4, 6, fmt=fmt), make(2, 5, 4, 12)
@@ -237,39 +257,50 @@ def check_values_in_mixed_and_other_formats(fmt):
     assert x.is_contiguous()
 
 
-def check_compiles(monkeypatch):
-    """Every kernel becomes code for compute capability 8.0; small tiles, to be quick."""
-    import triton
-    compiler = pytest.importorskip('triton.compiler')
-    target = pytest.importorskip('triton.backends.compiler').GPUTarget('cuda', 80, 32)
-    if tuple(map(int, triton.__version__.split('.')[:2])) < (3, 3):
-        pytest.skip('signatures are written for Triton 3.3 and newer')
-    names = {torch.float32: '*fp32', torch.bfloat16: '*bf16'}
-    compiled = {}
+OPERATIONS = {
+    'add_relu_mean': (lambda *i: ops().add_relu_mean(*i, True), plain_add_relu_mean, ()),
+    'pair': (lambda *i: [ops().depthwise_pair(*i)], lambda *i: [plain_pair(*i)], ((9, ), (9, ), ())),
+    'weighted_sum': (lambda a, b, w: [ops().weighted_sum(w.transpose(1, 2), (a, b))],
+                     lambda a, b, w: [plain_sum(w.transpose(1, 2), a, b)], ((2, ), )),
+}
+LAYOUTS = {
+    'expanded': lambda m: m[:, :1].expand_as(m),
+    'transposed': lambda m: m.transpose(-2, -1).contiguous().transpose(-2, -1),
+    'sliced': lambda m: torch.stack([m, m], -1)[..., 0],
+}
 
-    def compile_only(cut, kernel, *args, **flags):
-        values = dict(zip(kernel.arg_names, args), **cut.sizes, **flags)
-        fixed = {p.name for p in kernel.params if p.is_constexpr}
-        fixed |= {name for name, value in values.items() if value is None}
-        fixed |= {name for name, value in values.items() if isinstance(value, int) and value == 1}
-        signature = {
-            name: 'constexpr' if name in fixed else
-            names[values[name].dtype] if torch.is_tensor(values[name]) else 'i32'
-            for name in kernel.arg_names}
-        constants = {(i, ): values[name] for i, name in enumerate(kernel.arg_names) if name in fixed}
-        source = compiler.ASTSource(kernel, signature, constants)
-        done = triton.compile(source, target=target, options={'num_warps': tiling().WARPS})
-        compiled[kernel.fn.__name__] = done.asm['cubin']
 
-    monkeypatch.setattr(tiling().Tiling, 'launch', compile_only)
-    monkeypatch.setattr(tiling(), 'TILE', 256)
-    monkeypatch.setitem(globals(), 'DEVICE', 'cpu')
-    maps = [make(2, 64, 14, 14, fmt=FORMATS[1], dtype=torch.bfloat16) for _ in range(2)]
-    outs = [*ops().add_relu_mean(*maps, True),
-            ops().depthwise_pair(*maps, make(2, 64, 9), make(2, 64, 9), make(2, 64)),
-            ops().weighted_sum(make(2, 2, 64), maps)]
-    torch.autograd.grad(outs, maps, outs)
-    assert len(compiled) == 7 and all(compiled.values())
+@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize('operation', OPERATIONS)
+@pytest.mark.parametrize('which', ['inputs', 'gradients'])
+def check_values_of_any_layout(which, operation, layout):
+    """Of the strides of inputs, and of gradients."""
+    torch.manual_seed(0)
+    ours, plain, extra = OPERATIONS[operation]
+    inputs = [make(2, 4, 5, 3), make(2, 4, 5, 3), *(make(2, 4, *shape) for shape in extra)]
+    if which == 'inputs':
+        inputs = [LAYOUTS[layout](i.detach()).requires_grad_() for i in inputs]
+        assert not any(i.is_contiguous() for i in inputs)
+    out, expected = ours(*inputs), plain(*inputs)
+    grads = [torch.randn_like(o, memory_format=torch.contiguous_format) for o in expected]
+    if which == 'gradients':
+        grads = [LAYOUTS[layout](g) for g in grads]
+        assert not any(g.is_contiguous() for g in grads)
+    found, wanted = (torch.autograd.grad(o, inputs, grads) for o in (out, expected))
+    for a, b in zip((*out, *found), (*expected, *wanted)):
+        close(a, b, torch.float32)
+
+
+@pytest.mark.parametrize('operation', OPERATIONS)
+def check_values_of_any_repetition_are_equal(operation, cut):
+    """Bit for bit, with sums over several parts of a plane."""
+    cut(64)
+    torch.manual_seed(0)
+    ours, _, extra = OPERATIONS[operation]
+    inputs = [make(2, 4, 15, 13), make(2, 4, 15, 13), *(make(2, 4, *shape) for shape in extra)]
+    outs = [ours(*inputs) for _ in range(3)]
+    results = [(*out, *torch.autograd.grad(out, inputs, out)) for out in outs]
+    assert all(torch.equal(a, b) for again in results[1:] for a, b in zip(results[0], again))
 
 
 @pytest.mark.parametrize('variant', ['light', 'base'])

@@ -8,39 +8,41 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from .tiling import first_row, load, tile, tiling_of, total
+from .tiling import load, place, tile, tiling_of, total
 
 
 @triton.jit
-def add_relu_mean_kernel(branch, shortcut, out, y, z, rows, C, P, STRIDE_C, STRIDE_P,
+def add_relu_mean_kernel(branch, shortcut, out, y, z, C, P, STRIDE_C, STRIDE_P, SPAN: tl.constexpr,
                          BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr, ACC: tl.constexpr):
-    b, c, p, at, inside = tile(C, P, STRIDE_C, STRIDE_P, BLOCK_C, BLOCK_P)
+    b, part, first, c = place(C, P, SPAN, BLOCK_C)
+    p, at, inside = tile(b, c, first, C, P, STRIDE_C, STRIDE_P, BLOCK_P)
     s = load(shortcut, at, inside, ACC)
     x = load(branch, at, inside, ACC) + s
     x = tl.where(x <= 0, 0., x).to(out.dtype.element_ty)
     tl.store(out + at, x, mask=inside)
-    row = first_row(rows) + b * C + c
-    tl.store(y + row, tl.sum(x.to(ACC), axis=1) / P, mask=c < C)
+    to = part * C + c
+    tl.store(y + to, tl.sum(x.to(ACC), axis=1) / P, mask=c < C)
     if z is not None:
-        tl.store(z + row, tl.sum(s, axis=1) / P, mask=c < C)
+        tl.store(z + to, tl.sum(s, axis=1) / P, mask=c < C)
 
 
 @triton.jit
-def add_relu_mean_grad_kernel(x, grad_x, grad_y, grad_z, branch, shortcut, C, P, STRIDE_C, STRIDE_P,
+def add_relu_mean_grad_kernel(x, grad_x, grad_y, grad_z, branch, shortcut,
+                              C, P, STRIDE_C, STRIDE_P, SPAN: tl.constexpr,
                               BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr, ACC: tl.constexpr):
-    b, c, p, at, inside = tile(C, P, STRIDE_C, STRIDE_P, BLOCK_C, BLOCK_P)
-    row = b * C + c
+    b, _, first, c = place(C, P, SPAN, BLOCK_C)
+    p, at, inside = tile(b, c, first, C, P, STRIDE_C, STRIDE_P, BLOCK_P)
     d = tl.zeros([BLOCK_C, BLOCK_P], ACC)
     if grad_x is not None:
         d += load(grad_x, at, inside, ACC)
     if grad_y is not None:
-        d += (load(grad_y, row, c < C, ACC) / P)[:, None]
+        d += (load(grad_y, b * C + c, c < C, ACC) / P)[:, None]
     d = tl.where(load(x, at, inside, ACC) > 0, d, 0.)
     if branch is not None:
         tl.store(branch + at, d, mask=inside)
     if shortcut is not None:
         if grad_z is not None:
-            d += (load(grad_z, row, c < C, ACC) / P)[:, None]
+            d += (load(grad_z, b * C + c, c < C, ACC) / P)[:, None]
         tl.store(shortcut + at, d, mask=inside)
 
 
@@ -51,10 +53,9 @@ class AddReluMean(Function):
         tiling = tiling_of(branch)
         branch, shortcut = tiling.to_format(branch), tiling.to_format(shortcut)
         out = torch.empty_like(branch)
-        shape = branch.shape[:2]
-        y = tiling.partial_sums(*shape, like=branch)
+        y = tiling.partial_sums(*branch.shape[:2], like=branch)
         z = torch.empty_like(y) if both else None
-        tiling.launch(add_relu_mean_kernel, branch, shortcut, out, y, z, shape.numel())
+        tiling.launch(add_relu_mean_kernel, branch, shortcut, out, y, z)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(out)
         return out, total(y, out.dtype), total(z, out.dtype) if both else None
