@@ -1,6 +1,6 @@
 """Check and time layer attention on this machine.
 
-    python -m mmdla.doctor          # a minute; prints what is installed, checked, timed
+    python -m mmdla.doctor          # prints what is installed, checked and timed
     python -m mmdla.doctor --json   # the same as one JSON object, for a bug report
 
 On a GPU the fastest implementation that is correct is kept in a small file, and used from then on
@@ -11,7 +11,7 @@ import json
 import logging
 import sys
 from contextlib import nullcontext, redirect_stdout
-from typing import Iterable
+from typing import Iterable, Optional
 
 import torch
 
@@ -19,13 +19,11 @@ from mmdla.errors import UserError, run
 from mmdla.ops import tuned
 
 from . import report as texts
-from .checks import FORMATS, SHAPES, Check, check_all
+from .checks import Check, check_all, usual_cases
 from .circumstances import check_gpu
 from .environment import environment
 from .networks import check_networks
 from .timing import measure_all, winner
-
-LARGER = ((2, 64, 56, 56), (1, 256, 100, 167))  # on a GPU
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,11 +40,9 @@ def parse_args() -> argparse.Namespace:
 
 def examine(how: str, device: torch.device) -> Iterable[Check]:
     """All checks of an implementation on a device."""
-    layouts = tuple(FORMATS)
-    on_gpu = device.type == 'cuda'
-    yield from check_all(how, device, layouts=layouts, shapes=SHAPES + (LARGER if on_gpu else ()))
-    yield from check_networks(how, device, layouts if on_gpu else layouts[:1])
-    if on_gpu:
+    yield from check_all(how, device, usual_cases(device))
+    yield from check_networks(how, device)
+    if device.type == 'cuda':
         yield from check_gpu(how, device)
     else:
         what = 'Triton' if torch.cuda.is_available() else 'GPU'
@@ -65,12 +61,18 @@ def examined(show) -> texts.Report:
     report.times.extend(measure_all(['reference', how], device))
     show(texts.of_times(report.times))
     if on_gpu:
-        name = 'reference' if any(check.failure for check in report.checks) else winner(report.times)
-        if name:
-            tuned.keep(device, name)
-        report = report._replace(fastest=name)
+        report = report._replace(fastest=keep(report, device))
     show(texts.of_end(report))
     return report
+
+
+def keep(report: texts.Report, device: torch.device) -> Optional[str]:
+    """Keep the fastest implementation for a GPU, the reference if Triton's is wrong; None if unknown."""
+    wrong = any(check.failure for check in report.checks)
+    name = 'reference' if wrong else winner(report.times)
+    if name:
+        tuned.keep(device, name)
+    return name
 
 
 def main() -> None:

@@ -22,9 +22,9 @@ from .operations import PARAMETERS, Operation, Shape, SomeDropped, Tensors, oper
 FORMATS = dict(NCHW=torch.contiguous_format, NHWC=torch.channels_last)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 SHAPES = ((2, 16, 9, 7), (3, 5, 1, 37), (1, 6, 19, 23), (3, 24, 14, 20), (2, 8, 41, 35))
+GPU_SHAPES = ((2, 64, 56, 56), (3, 5, 1, 37), (1, 256, 100, 167))  # few: each is compiled for
 EXACT = 1e-10
 FEW, DRAWS = 10000, 4  # maps of fewer elements are drawn so often, and the errors taken together
-NOT_TAKEN = '{} maps: the plain definition runs'
 
 
 class Case(NamedTuple):
@@ -33,6 +33,7 @@ class Case(NamedTuple):
     dtype: torch.dtype
     layout: str
     shape: Shape
+    place: str = ''
 
     @property
     def format(self) -> torch.memory_format:
@@ -40,7 +41,7 @@ class Case(NamedTuple):
 
     def __str__(self) -> str:
         size = ' x '.join(map(str, self.shape))
-        return f'{str(self.dtype).removeprefix("torch.")}, {self.layout}, {size}'
+        return f'{str(self.dtype).removeprefix("torch.")}, {self.layout}, {size}{self.place}'
 
 
 class Check(NamedTuple):
@@ -96,6 +97,16 @@ def draw(operation: Operation, case: Case, device: torch.device, seed: int) -> T
     return found
 
 
+def has_maps(operation: Operation) -> bool:
+    return SHAPES[0] in operation.sizes(SHAPES[0]).values()
+
+
+def not_taken(operation: Operation, case: Case) -> str:
+    """Why an operation is not checked that does not take the tensors of a case."""
+    what = f'{case.layout} maps' if has_maps(operation) else 'operations on channel means'
+    return f'{what}: the plain definition runs'
+
+
 def norm_of(operation: Operation, case: Case, device: torch.device, seed: int) -> Optional[nn.Module]:
     if operation.mode is None:
         return None
@@ -125,13 +136,17 @@ def asked_gradients(operation: Operation, tensors: Tensors, norm: Optional[nn.Mo
         with torch.no_grad():
             switched = operation.switched(wide, clone(norm, torch.float64), None)
 
+    known: Tensors = {}
+
     def of(name: str, result: Tensor) -> Tensor:
-        generator = torch.Generator().manual_seed(len(name) + result.numel())
-        grad = torch.randn(result.shape, generator=generator).to(case.dtype).to(result)
-        if name in switched:
-            near = 8 * torch.finfo(case.dtype).eps * switched[name].abs().max()
-            grad = grad * (switched[name].abs() > near)
-        return grad
+        if name not in known:
+            generator = torch.Generator().manual_seed(len(known))
+            grad = torch.randn(result.shape, generator=generator).to(case.dtype).to(result.device)
+            if name in switched:
+                near = 8 * torch.finfo(case.dtype).eps * switched[name].abs().max()
+                grad = grad * (switched[name].abs() > near)
+            known[name] = grad
+        return known[name].to(result.dtype)
 
     return of
 
@@ -193,7 +208,7 @@ def compared(operation: Operation, case: Case, device: torch.device, how: str) -
         with ops.use(how):
             found = results(operation.fused, tensors, norm, asked)
             if found is None:
-                return Check(operation.name, str(case), unchecked=NOT_TAKEN.format(case.layout))
+                return Check(operation.name, str(case), unchecked=not_taken(operation, case))
             again = results(operation.fused, tensors, norm, asked)
         for name in found:
             if not torch.equal(found[name].nan_to_num(), again[name].nan_to_num()):
@@ -236,13 +251,20 @@ def verdict(operation: str, case: str, errors: Dict[str, List[float]]) -> Check:
     return failed(operation, case, text)._replace(share=shares[worst])
 
 
-def check_all(how: str, device: torch.device, dtypes: Iterable[torch.dtype] = DTYPES,
-              layouts: Iterable[str] = FORMATS, shapes: Iterable[Shape] = SHAPES) -> Iterator[Check]:
-    """Every operation in every dtype and at every size, those on maps in every layout.
+def usual_cases(device: torch.device) -> List[Case]:
+    """All dtypes, layouts, sizes; on a GPU, where each is compiled for, float16 and float64 at one."""
+    if device.type == 'cpu':
+        return [Case(*one) for one in product(DTYPES, FORMATS, SHAPES)]
+    return [Case(*one) for one in product(DTYPES, FORMATS, GPU_SHAPES)
+            if one[0] in DTYPES[:2] or one[2] == GPU_SHAPES[0]]
+
+
+def check_all(how: str, device: torch.device, cases: Iterable[Case]) -> Iterator[Check]:
+    """Every operation in these cases, those without maps in one layout.
 
     Norms in training see more than one sample: of one, they take away the gradients of its factors.
     """
-    for operation, dtype, layout, shape in product(operations(), dtypes, layouts, shapes):
-        has_maps = shape in operation.sizes(shape).values()
-        if (operation.mode != 'training' or shape[0] > 1) and (has_maps or layout == 'NCHW'):
-            yield check(operation, Case(dtype, layout, shape), device, how)
+    for operation, case in product(operations(), cases):
+        enough = operation.mode != 'training' or case.shape[0] > 1
+        if enough and (has_maps(operation) or case.layout == 'NCHW'):
+            yield check(operation, case, device, how)

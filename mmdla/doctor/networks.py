@@ -12,7 +12,10 @@ from .checks import EXACT, FORMATS, Check, exact, failed
 
 VARIANTS = dict(light='DLA-L', base='DLA-B')
 SHAPE = (4, 3, 24, 40)
-PRECISIONS = ('float64', 'float32', 'bfloat16 autocast')
+AUTOCAST = 'bfloat16 autocast'
+SETTINGS = dict(  # of each kind of device; few on a GPU, where each is compiled for
+    cpu=(('float64', 'NCHW'), ('float32', 'NCHW'), (AUTOCAST, 'NCHW')),
+    cuda=(('float32', 'NCHW'), (AUTOCAST, 'NHWC')))
 
 
 def small(variant: str) -> nn.Module:
@@ -54,7 +57,7 @@ def compared(variant: str, precision: str, layout: str, device: torch.device, ho
         with ops.use(implementation):
             return step(model, images.to(dtype).contiguous(memory_format=FORMATS[layout]), autocast)
 
-    autocast = precision.endswith('autocast')
+    autocast = precision == AUTOCAST
     found, own = run(how, dtype, autocast), run('reference', dtype, autocast)
     truth = run('reference', torch.float64, False)
     worst = Check(name, case, 0.0)
@@ -69,8 +72,8 @@ def compared(variant: str, precision: str, layout: str, device: torch.device, ho
     return worst
 
 
-def check_networks(how: str, device: torch.device, layouts=('NCHW', )) -> Iterator[Check]:
-    for variant, precision, layout in product(VARIANTS, PRECISIONS, layouts):
+def check_networks(how: str, device: torch.device) -> Iterator[Check]:
+    for variant, (precision, layout) in product(VARIANTS, SETTINGS[device.type]):
         try:
             with exact(), torch.random.fork_rng():
                 yield compared(variant, precision, layout, device, how)

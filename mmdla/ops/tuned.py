@@ -86,5 +86,5 @@ def advice(device: torch.device) -> Optional[str]:
     if (device.type != 'cuda' or triton_version() is None or fastest(device)
             or os.environ.get('MMDLA_TRITON') in ('0', '1')):
         return None
-    return (f'python -m mmdla.doctor, a minute on this {torch.cuda.get_device_name(device)}, '
+    return (f'python -m mmdla.doctor, a few minutes once on this {torch.cuda.get_device_name(device)}, '
             'may make layer attention faster: it has not been run here with these versions.')
