@@ -15,7 +15,7 @@ from mmdla.ops.backend import implementation, means_are_fast
 Tensors = Dict[str, Tensor]
 Shape = Tuple[int, int, int, int]
 LAYERS = 3  # of a stage of a base form
-SMALL = 0.25  # keeps scores where a sigmoid is no 0
+SMALL = 0.25  # keeps what a sigmoid reads where it is neither 0 nor 1
 # float32 in a network of float16 or bfloat16
 PARAMETERS = ('value_weight', 'lambda_l', 'excite_weight', 'kernels')
 
@@ -200,15 +200,15 @@ def dsu(layers: Optional[int]) -> Operation:
                     bias=(3 * channels, ))
 
     def fused(t, norm, drop_path):
-        squeeze, expand = linear(t['squeeze']), linear(t['expand'], t['bias'])
+        squeeze, expand = linear(SMALL * t['squeeze']), linear(SMALL * t['expand'], t['bias'])
         if not ops.dsu_is_fast(t['y'], t['c'], squeeze, expand):
             return None
         return dict(out=ops.dsu(t['y'], t['c'], squeeze, expand))
 
     def definition(t, norm, drop_path):
         joined = torch.cat([t['c'].sigmoid().expand_as(t['y']), t['y']], -1)
-        hidden = F.relu(F.linear(joined, t['squeeze']))
-        i, f, new = F.linear(hidden, t['expand'], t['bias']).chunk(3, -1)
+        hidden = F.relu(F.linear(joined, SMALL * t['squeeze']))
+        i, f, new = F.linear(hidden, SMALL * t['expand'], t['bias']).chunk(3, -1)
         return dict(out=f.sigmoid() * t['c'] + i.sigmoid() * new.tanh())
 
     return Operation(f'dsu ({f"{layers} layers" if layers else "one layer"})', sizes, fused, definition)

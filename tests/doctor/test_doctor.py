@@ -171,6 +171,23 @@ def test_too_little_memory_is_not_wrong_and_an_error_is(error, wrong, monkeypatc
     assert {time.how for time in found if time.ms is not None} == {'plain', 'reference'}
 
 
+def test_compilations_are_counted(monkeypatch):
+    compile_model = torch.compile
+    monkeypatch.setattr(torch, 'compile', lambda model: compile_model(model, backend='eager'))
+    monkeypatch.setattr(timing, 'network', small_network)
+    found = timing.measure(Workload('classification', 1, (8, 8)), ['reference', 'compile'],
+                           torch.device('cpu'), 1)
+    assert [time.compilations for time in found] == [None, None, 1]
+    assert timing.compilations('triton') in (0, None)
+
+
+def test_a_workload_that_cannot_begin_is_not_timed(monkeypatch):
+    monkeypatch.setattr(timing, 'network', lambda *args: 1 / 0)
+    monkeypatch.setitem(timing.WORKLOADS, 'cpu', (Workload('detection', 1, (8, 8)), ))
+    found, = timing.measure_all(['reference'], torch.device('cpu'))
+    assert found.wrong and found.problem.startswith('ZeroDivisionError')
+
+
 def test_cases_of_a_gpu_are_fewer_but_of_all_dtypes_and_layouts():
     found = {kind: checks.usual_cases(torch.device(kind)) for kind in ('cpu', 'cuda')}
     assert len(found['cuda']) == 16 < len(found['cpu'])

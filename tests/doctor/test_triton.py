@@ -24,11 +24,10 @@ def wrong(found):
 on_maps = [one for one in operations() if checks.has_maps(one)]
 """
 ALL = """
-for layout in checks.FORMATS:
-    for dtype in (torch.float32, torch.bfloat16):
-        case = Case(dtype, layout, (2, 3, 4, 5))
-        assert wrong(check(one, case, CPU, 'triton') for one in on_maps) == []
-    assert wrong(check_large('triton', CPU, layout, (3, 5, 2, 3))) == []
+for layout, dtype in (('NCHW', torch.float32), ('NHWC', torch.bfloat16)):
+    case = Case(dtype, layout, (2, 3, 4, 5))
+    assert wrong(check(one, case, CPU, 'triton') for one in on_maps) == []
+assert wrong(check_large('triton', CPU, 'NHWC', (3, 5, 2, 3))) == []
 """
 FEW = """
 case = Case(torch.float32, 'NHWC', (2, 3, 4, 5))
