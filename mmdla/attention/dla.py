@@ -112,7 +112,7 @@ class DLALight(LightLayerAttention):
         score = layer.score(y)
         if self.recorder is not None:
             self.record(index, score[:, None], layer.lambda_l * d)
-        if not self.pre_norm and light_is_fast(x, o, layer.value, self.excite):  # fused: the rest of this method
+        if not self.pre_norm and light_is_fast(x, o, norm, layer.value, self.excite):  # fused: the rest
             e = None if self.excite is None else self.excite.weight
             return light_attention(x, o, layer.value.weight, score, layer.lambda_l, d, e, norm,
                                    self.drop_path), c

@@ -44,7 +44,7 @@ class MRLALight(LightLayerAttention):
         score = layer.score(gap(u) if y is None else y)
         if self.recorder is not None:
             self.record(index, score[:, None], layer.lambda_l)
-        if not self.pre_norm and light_is_fast(x, o, layer.value):  # fused: the rest of this method
+        if not self.pre_norm and light_is_fast(x, o, norm, layer.value):  # fused: the rest
             return light_attention(x, o, layer.value.weight, score, layer.lambda_l, None, None, norm,
                                    self.drop_path), state
         v = self.value_act(layer.value(u))

@@ -41,7 +41,8 @@ def add_relu_mean(branch: Tensor, shortcut: Tensor,
 
 def add_relu(branch: Tensor, shortcut: Tensor) -> Tensor:
     """``ReLU(branch + shortcut)``, (B, C, H, W) each; in place of branch where autograd allows it."""
-    if torch.compiler.is_compiling() or is_transformed(branch, shortcut) or branch.dtype != shortcut.dtype or branch.shape != shortcut.shape:
+    if (torch.compiler.is_compiling() or is_transformed(branch, shortcut)
+            or branch.dtype != shortcut.dtype or branch.shape != shortcut.shape):
         return F.relu(branch + shortcut, inplace=True)
     return F.relu(writable(branch).add_(shortcut), inplace=True)
 

@@ -139,8 +139,10 @@ def triton_wanted(device: torch.device) -> bool:
 
 
 def is_transformed(*tensors: Tensor) -> bool:
-    """Whether each of PyTorch's operations on these tensors must be seen: by torch.jit.trace, torch.func,
-    forward-mode derivatives or a subclass of Tensor."""
+    """Whether PyTorch must see each of its own operations on these tensors.
+
+    For torch.jit.trace, torch.func, forward-mode derivatives, or a subclass of Tensor.
+    """
     if torch.compiler.is_compiling():
         return False
     return torch.jit.is_tracing() or any(
@@ -163,9 +165,13 @@ def implementation(*maps: Tensor) -> str:
         return 'reference'
     if only == 'triton' or (only is None and first.is_cuda and triton_wanted(first.device)):
         return 'triton'
-    if first.device.type != 'cpu' or not all(m.is_contiguous() for m in maps):
+    if first.device.type != 'cpu':
         return 'reference'
-    return 'kernels' if only != 'folded' and has_kernels() else 'folded'
+    fast = only != 'folded' and has_kernels()
+    if all(m.is_contiguous() for m in maps):
+        return 'kernels' if fast else 'folded'
+    nhwc = fast and all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
+    return 'kernels' if nhwc else 'reference'
 
 
 def needs_grad(*tensors: Optional[Tensor]) -> bool:

@@ -21,7 +21,8 @@ Maps = Tuple[Tensor, ...]
 def base_is_fast(x: Tensor, past: Maps, norm: nn.Module, *convolutions: nn.Module) -> bool:
     """Whether :func:`base_attention` takes these maps, this norm, and the weights of a convolution."""
     how = implementation(x, *past)
-    return ((how == 'triton' or (how == 'kernels' and is_bn_affine(norm, x)))
+    kernels = how == 'kernels' and x.is_contiguous() and is_bn_affine(norm, x)
+    return ((how == 'triton' or kernels)
             and all(runs_forward_of(c, nn.Conv2d) for c in convolutions))
 
 

@@ -18,9 +18,11 @@ from .norm import (
 )
 
 
-def light_is_fast(x: Tensor, o: Tensor, *convolutions: Optional[nn.Module]) -> bool:
-    """Whether :func:`light_attention` takes these maps, and the weights of these convolutions."""
-    return (implementation(x, o) != 'reference' and x.shape == o.shape
+def light_is_fast(x: Tensor, o: Tensor, norm: nn.Module, *convolutions: Optional[nn.Module]) -> bool:
+    """Whether :func:`light_attention` takes these maps, this norm, and the weights of convolutions."""
+    how = implementation(x, o)
+    return (how != 'reference' and x.shape == o.shape
+            and (x.is_contiguous() or how == 'triton' or is_bn_affine(norm, x))
             and all(c is None or runs_forward_of(c, nn.Conv2d) for c in convolutions))
 
 
@@ -30,7 +32,7 @@ def light_attention(x: Tensor, o: Tensor, value_weight: Tensor, score: Tensor, l
     """``x + DropPath(norm(o_l))`` with
     ``o_l = lambda_l * (d * o_{l-1} + dw(o_{l-1}; excite_weight)) + score * dw(x; value_weight)``.
 
-    Only for maps and convolutions for which :func:`light_is_fast`.
+    Only for maps, norms and convolutions for which :func:`light_is_fast`.
 
     Args:
         x (Tensor): Block output, (B, C, H, W). May be overwritten where no gradient is needed.
@@ -72,7 +74,9 @@ def light_kernels(x: Tensor, o: Tensor, factors: Sequence[Optional[Tensor]], aff
     if needs_grad(x, o, *factors, gamma, beta):
         out, mean, var = torch.ops.mmdla.light(*inputs)
     else:
-        out, mean, var = x, torch.empty_like(gamma), torch.empty_like(gamma)
+        # channels_last maps are computed by rows, which read those beside them
+        out = x if x.is_contiguous() else torch.empty_like(x)
+        mean, var = torch.empty_like(gamma), torch.empty_like(gamma)
         torch.ops.mmdla.light_out(*inputs, out, mean, var)
     if normalize:
         update_running_stats(norm, mean, var, x.numel() // x.shape[1])

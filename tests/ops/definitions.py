@@ -54,7 +54,8 @@ def light_equation(x, o, value_weight, score, lambda_l, d, excite_weight, norm, 
 
 def light_step(x, o, *factors_norm_and_drop_path):
     """The same as a layer computes it."""
-    step = ops.light_attention if ops.light_is_fast(x, o) else light_equation
+    norm = factors_norm_and_drop_path[-2]
+    step = ops.light_attention if ops.light_is_fast(x, o, norm) else light_equation
     return step(x, o, *factors_norm_and_drop_path)
 
 

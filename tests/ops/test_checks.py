@@ -110,10 +110,25 @@ def test_layouts_are_refused(name, change):
     refused(name, change, r'mmdla: .* must be contiguous')
 
 
-@pytest.mark.parametrize(
-    'name', ['add_relu_mean_', 'add_relu_mean', 'light_out', 'light', 'base_out', 'base'])
+@pytest.mark.parametrize('name', ['base_out', 'base', 'base_backward'])
 def test_channels_last_is_refused(name):
     refused(name, channels_last, r'mmdla: .* must be contiguous')
+
+
+@pytest.mark.parametrize('name', ['add_relu_mean_', 'add_relu_mean', 'add_relu_mean_backward',
+                                  'light_out', 'light', 'light_backward'])
+def test_mixed_memory_formats_are_refused(name):
+    refused(name, channels_last, r'mmdla: .* must be contiguous')
+    given = {key: value if not torch.is_tensor(value) or value.shape != MAP else channels_last(value)
+             for key, value in arguments(name).items()}
+    call(name, given)
+
+
+def test_channels_last_is_not_overwritten():
+    given = {key: channels_last(value) if torch.is_tensor(value) and value.shape == MAP else value
+             for key, value in arguments('light_out').items()}
+    with pytest.raises(RuntimeError, match='out must not be x'):
+        call('light_out', {**given, 'out': given['x']})
 
 
 @pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16, torch.int32], ids=str)
@@ -200,7 +215,7 @@ def test_pytorch_can_trace_and_compile(name, dtype):
     """Schema, registration of the gradient, fake tensors, and compiled gradients against eager ones."""
     given = {key: as_input(value, dtype) for key, value in arguments(name).items()}
     if name.endswith('_backward'):
-        given = {key: value.detach() if torch.is_tensor(value) else value for key, value in given.items()}
+        given = {key: v.detach() if torch.is_tensor(v) else v for key, v in given.items()}
     operation = getattr(torch.ops.mmdla, name).default
     torch.library.opcheck(operation, tuple(given[a.name] for a in operation._schema.arguments))
 

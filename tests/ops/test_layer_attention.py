@@ -18,6 +18,7 @@ from mmcv.cnn.bricks import DropPath
 from torch import nn
 
 from mmdla import ops
+from mmdla.ops.backend import kernels
 
 SHAPES = [(2, 8, 7, 7), (1, 8, 5, 9), (3, 16, 1, 3), (2, 8, 20, 33), (1, 8, 2, 2), (5, 8, 14, 14)]
 # the base form has no folded implementation: its reference adds up the maps by ops.weighted_sum
@@ -32,6 +33,42 @@ paths = pytest.mark.parametrize('layer, how', PATHS)
 def test_every_path_is_the_definition(layer, how, shape, mode):
     tensors, norm = inputs_of(shape, torch.float64), norm_of(shape[1], mode, torch.float64)
     compare(run(layer, how, tensors, norm), expect(layer, tensors, norm), **TOLERANCE)
+
+
+@pytest.mark.parametrize('mode', ['eval', 'train'])
+@pytest.mark.parametrize('refresh, excite', [(True, True), (False, False), (True, False)])
+@pytest.mark.parametrize('shape', [*SHAPES, (9, 21, 3, 2), (1, 40, 1, 5), (2, 16, 40, 30)], ids=str)
+@needs_kernels
+def test_channels_last(shape, refresh, excite, mode):
+    """Also of channels that fill no whole vector, and with samples that DropPath drops."""
+    tensors = channels_last(inputs_of(shape, torch.float64, refresh, excite))
+    norm = norm_of(shape[1], mode, torch.float64)
+    expected = expect(light_layer, tensors, norm, drop_rate=0.3, seed=1)
+    with torch.profiler.profile() as profile:
+        found = run(light_layer, 'kernels', tensors, norm, drop_rate=0.3, seed=1)
+    compare(found, expected, **TOLERANCE)
+    assert 'mmdla::light' in {event.name for event in profile.events()}
+    if min(shape[1], shape[2] * shape[3]) > 1:
+        for name in ('output 0', 'branch', 'shortcut'):
+            assert found[name].is_contiguous(memory_format=torch.channels_last), name
+
+
+@pytest.mark.parametrize('mode', ['eval', 'train'])
+@needs_kernels
+def test_channels_last_in_place_of_nothing(mode):
+    """Without gradients, where contiguous maps are overwritten."""
+    tensors, norm = channels_last(inputs_of((2, 20, 7, 6), torch.float64)), norm_of(
+        20, mode, torch.float64)
+    results = []
+    for how in ('reference', 'kernels'):
+        with ops.use(how), torch.no_grad():
+            results.append(light_layer(**tensors, norm=norm, drop_path=DropPath(0.0))[0])
+    torch.testing.assert_close(*results, **TOLERANCE)
+
+
+def channels_last(tensors):
+    return {n: t.to(memory_format=torch.channels_last) if n in ('branch', 'shortcut') else t
+            for n, t in tensors.items()}
 
 
 @pytest.mark.parametrize('mode', ['eval', 'train'])
@@ -83,10 +120,15 @@ def test_other_norms(how, layer, norm):
                                               (torch.bfloat16, dict(rtol=0.1, atol=0.15)),
                                               (torch.float16, dict(rtol=0.02, atol=0.03))], ids=str)
 @pytest.mark.parametrize('mode', ['eval', 'train'])
-@pytest.mark.parametrize('how', FAST)
-def test_lower_precision_is_near_float64(how, mode, dtype, tolerance):
+@pytest.mark.parametrize('how, format', [
+    ('folded', torch.contiguous_format), ('kernels', torch.contiguous_format),
+    ('kernels', torch.channels_last)], ids=str)
+def test_lower_precision_is_near_float64(how, format, mode, dtype, tolerance):
+    if how == 'kernels' and kernels() is None:
+        pytest.skip('the C++ kernels are not built: python -m mmdla.ops.build')
     shape = (2, 8, 9, 6)
     tensors = {n: t.to(dtype) for n, t in inputs_of(shape, torch.float64).items()}
+    tensors.update({n: tensors[n].to(memory_format=format) for n in ('branch', 'shortcut')})
     norm = norm_of(8, mode, torch.float64)
     expected = expect(light_layer, {n: t.double() for n, t in tensors.items()}, norm)
     out = run(light_layer, how, tensors, norm.float())

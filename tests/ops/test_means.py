@@ -71,7 +71,8 @@ def linear_layers(channels, hidden, dtype=torch.float64):
 
 @needs_kernels
 @pytest.mark.parametrize('y, c', [((2, 8), (2, 8)), ((2, 3, 8), (2, 3, 8)), ((2, 3, 8), (2, 1, 8)),
-                                  ((1, 1, 8), (1, 1, 8)), ((1, 5, 8), (1, 1, 8)), ((5, 1, 8), (5, 1, 8))])
+                                  ((1, 1, 8), (1, 1, 8)), ((1, 5, 8), (1, 1, 8)),
+                                  ((5, 1, 8), (5, 1, 8))])
 def test_dsu(y, c):
     layers = linear_layers(8, 3)
     inputs = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in (y, c)]

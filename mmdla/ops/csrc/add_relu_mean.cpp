@@ -7,6 +7,7 @@ namespace mmdla {
 
 void add_relu_mean_forward(const Tensor& branch, const Tensor& shortcut, const Tensor& x,
                            const Tensor& y, const Tensor& z) {
+  if (is_nhwc(branch)) return add_relu_mean_forward_nhwc(branch, shortcut, x, y, z);
   const int64_t planes = branch.size(0) * branch.size(1), area = Grid(branch).area();
   const bool both = z.numel();
   FLOATING(branch.scalar_type(), "mmdla::add_relu_mean", {
@@ -36,6 +37,9 @@ void add_relu_mean_backward(const Tensor& x, const Tensor& grad_x,
                             const optional<Tensor>& grad_shortcut_out, const optional<Tensor>& grad_y,
                             const optional<Tensor>& grad_z, const Tensor& grad_branch,
                             const Tensor& grad_shortcut) {
+  if (is_nhwc(x))
+    return add_relu_mean_backward_nhwc(x, grad_x, grad_shortcut_out, grad_y, grad_z, grad_branch,
+                                       grad_shortcut);
   const int64_t planes = x.size(0) * x.size(1), area = Grid(x).area();
   FLOATING(x.scalar_type(), "mmdla::add_relu_mean_backward", {
     const auto *px = pointer<scalar_t>(x), *gx = pointer<scalar_t>(grad_x);

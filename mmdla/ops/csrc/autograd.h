@@ -36,8 +36,13 @@ inline bool is_plain(const variable_list& tensors) {
                      [](const Tensor& tensor) { return !tensor.defined() || is_plain(tensor); });
 }
 
+// Contiguous or channels_last, as a map that the operations have taken.
+inline at::MemoryFormat format_of(const Tensor& map) {
+  return map.is_contiguous() ? at::MemoryFormat::Contiguous : at::MemoryFormat::ChannelsLast;
+}
+
 inline bool has_layout_of(const Tensor& grad, const Tensor& like) {
-  return grad.is_contiguous() && grad.scalar_type() == like.scalar_type();
+  return grad.is_contiguous(format_of(like)) && grad.scalar_type() == like.scalar_type();
 }
 
 // Memory to write a gradient to: that of an incoming one if nobody else holds it, as when autograd
@@ -50,7 +55,7 @@ inline Tensor reuse_or_allocate(const Tensor& grad, const Tensor& like) {
 // An incoming gradient as the loops read it; zeros if it is undefined.
 inline Tensor incoming(const Tensor& grad, const Tensor& like) {
   if (!grad.defined()) return at::zeros_like(like);
-  return has_layout_of(grad, like) ? grad : grad.to(like.scalar_type()).contiguous();
+  return has_layout_of(grad, like) ? grad : grad.to(like.scalar_type()).contiguous(format_of(like));
 }
 
 // Tells autograd that a tensor is overwritten, as PyTorch's in-place operations do.

@@ -43,19 +43,41 @@ inline void check_first(const Tensor& tensor, const char* name, int64_t dim, boo
 
 inline void check_map(const Tensor& tensor, const char* name) { check_first(tensor, name, 4, true); }
 
+// A map that may also be channels_last.
+inline void check_any_map(const Tensor& tensor, const char* name) {
+  const bool nhwc = tensor.dim() == 4 && tensor.layout() == at::kStrided && !tensor.is_contiguous() &&
+                    tensor.is_contiguous(at::MemoryFormat::ChannelsLast);
+  check_map(nhwc ? tensor.permute({0, 2, 3, 1}) : tensor, name);
+}
+
+// Another map of the sizes, dtype and memory format of the first.
+inline void check_same(const Tensor& tensor, const char* name, const Tensor& first) {
+  TORCH_CHECK(tensor.sizes() == first.sizes(), "mmdla: ", name, " must be of size ", first.sizes(),
+              "; got ", tensor.sizes(), ".");
+  const bool nhwc = !first.is_contiguous();
+  TORCH_CHECK(tensor.layout() == at::kStrided && (!nhwc || tensor.is_contiguous(at::MemoryFormat::ChannelsLast)),
+              "mmdla: ", name, " must be contiguous in the memory format of the first map.");
+  const Tensor as_first = nhwc ? tensor.permute({0, 2, 3, 1}) : tensor;
+  check(as_first, name, as_first.sizes(), first.scalar_type());
+}
+
+inline void check_same(const optional<Tensor>& tensor, const char* name, const Tensor& first) {
+  if (tensor) check_same(*tensor, name, first);
+}
+
 inline void check_add_relu_mean(const Tensor& branch, const Tensor& shortcut) {
-  check_map(branch, "branch");
-  check(shortcut, "shortcut", branch.sizes(), branch.scalar_type());
+  check_any_map(branch, "branch");
+  check_same(shortcut, "shortcut", branch);
 }
 
 inline void check_light(const Tensor& x, const Tensor& o, const Tensor& value_weight,
                         const Tensor& score, const Tensor& lambda_l, const optional<Tensor>& d,
                         const optional<Tensor>& excite_weight, const Tensor& gamma, const Tensor& beta,
                         const optional<Tensor>& drop_path_scale) {
-  check_map(x, "x");
+  check_any_map(x, "x");
   const int64_t B = x.size(0), C = x.size(1);
   const at::ScalarType dtype = at::toOpMathType(x.scalar_type());
-  check(o, "o", x.sizes(), x.scalar_type());
+  check_same(o, "o", x);
   check(value_weight, "value_weight", {C, 1, 3, 3}, dtype);
   check(score, "score", {B, C}, dtype);
   check(lambda_l, "lambda_l", {C}, dtype);

@@ -1,5 +1,5 @@
-// The loops of the operations, without checks and allocation: see map_operations.cpp and
-// mean_operations.cpp. Maps are of any floating type, factors and sums of type A (float, or double for
+// The loops of the operations, without checks and allocation: see *_operations.cpp. Those with _nhwc are
+// called by the ones of the same name, and are for channels_last maps. Maps are of any floating type, factors and sums of type A (float, or double for
 // double maps). A gradient grad_* is written if it comes after the operation's inputs, else read.
 #pragma once
 
@@ -16,10 +16,16 @@ using std::optional;
 // unless z is empty. x may be branch.
 void add_relu_mean_forward(const Tensor& branch, const Tensor& shortcut, const Tensor& x,
                            const Tensor& y, const Tensor& z);
+void add_relu_mean_forward_nhwc(const Tensor& branch, const Tensor& shortcut, const Tensor& x,
+                           const Tensor& y, const Tensor& z);
 
 // grad_shortcut_out is the gradient of the shortcut that was passed on. grad_branch and grad_shortcut
 // may be one tensor where they are equal, and may be grad_x and grad_shortcut_out.
 void add_relu_mean_backward(const Tensor& x, const Tensor& grad_x,
+                            const optional<Tensor>& grad_shortcut_out, const optional<Tensor>& grad_y,
+                            const optional<Tensor>& grad_z, const Tensor& grad_branch,
+                            const Tensor& grad_shortcut);
+void add_relu_mean_backward_nhwc(const Tensor& x, const Tensor& grad_x,
                             const optional<Tensor>& grad_shortcut_out, const optional<Tensor>& grad_y,
                             const optional<Tensor>& grad_z, const Tensor& grad_branch,
                             const Tensor& grad_shortcut);
@@ -30,15 +36,28 @@ void add_relu_mean_backward(const Tensor& x, const Tensor& grad_x,
 // value_weight and excite_weight are (C, 1, 3, 3), lambda_l is (C, ), score and d are (B, C),
 // drop_path_scale is (B, ). Without d it is 1. norm(u) = gamma * u + beta, (C, ) each; with `normalize`
 // u is first normalised by its mean and variance over the batch, which are then written, (C, ) each.
-// out may be x.
+// out may be x if x is contiguous.
 void light_forward(const Tensor& x, const Tensor& o, const Tensor& value_weight, const Tensor& score,
                    const Tensor& lambda_l, const optional<Tensor>& d,
                    const optional<Tensor>& excite_weight, const Tensor& gamma, const Tensor& beta,
                    const optional<Tensor>& drop_path_scale, double eps, bool normalize,
                    const Tensor& out, const Tensor& mean, const Tensor& variance);
+void light_forward_nhwc(const Tensor& x, const Tensor& o, const Tensor& value_weight, const Tensor& score,
+                   const Tensor& lambda_l, const optional<Tensor>& d,
+                   const optional<Tensor>& excite_weight, const Tensor& gamma, const Tensor& beta,
+                   const optional<Tensor>& drop_path_scale, double eps, bool normalize,
+                   const Tensor& out, const Tensor& mean, const Tensor& variance);
 
-// grad_x may be grad_out.
+// grad_x may be grad_out if x is contiguous.
 void light_backward(const Tensor& grad_out, const Tensor& x, const Tensor& o,
+                    const Tensor& value_weight, const Tensor& score, const Tensor& lambda_l,
+                    const optional<Tensor>& d, const optional<Tensor>& excite_weight,
+                    const Tensor& gamma, const optional<Tensor>& drop_path_scale, const Tensor& mean,
+                    const Tensor& variance, double eps, bool normalize, const Tensor& grad_x,
+                    const Tensor& grad_o, const Tensor& grad_value_weight, const Tensor& grad_score,
+                    const Tensor& grad_lambda_l, const Tensor& grad_d, const Tensor& grad_excite_weight,
+                    const Tensor& grad_gamma, const Tensor& grad_beta);
+void light_backward_nhwc(const Tensor& grad_out, const Tensor& x, const Tensor& o,
                     const Tensor& value_weight, const Tensor& score, const Tensor& lambda_l,
                     const optional<Tensor>& d, const optional<Tensor>& excite_weight,
                     const Tensor& gamma, const optional<Tensor>& drop_path_scale, const Tensor& mean,

@@ -1,38 +1,15 @@
 // out = x + drop_path_scale * norm(u), the last step of a light layer (mmdla/ops/light.py), with
-// u = lambda_l * (d * o + dw(o; excite_weight)) + score * dw(x; value_weight).
+// u = lambda_l * (d * o + dw(o; excite_weight)) + score * dw(x; value_weight). Of contiguous maps, a
+// channel at a time; light_nhwc.cpp is for channels_last.
 #include <cmath>
 
 #include "kernels.h"
+#include "light.h"
 #include "planes.h"
 #include "tensors.h"
 
 namespace mmdla {
 namespace {
-
-// The factors of u, and u as two depthwise convolutions that have them in their kernels. TAPS is 9,
-// or 1 without excite_weight: the kernel of o is its centre tap then.
-template <typename A, int TAPS>
-struct Factors {
-  static constexpr int centre = TAPS / 2;
-  const A *value_weight, *score, *lambda_l, *d, *excite_weight;
-  int64_t channels;
-
-  Factors(const Tensor& value_weight, const Tensor& score, const Tensor& lambda_l,
-          const optional<Tensor>& d, const optional<Tensor>& excite_weight)
-      : value_weight(pointer<A>(value_weight)), score(pointer<A>(score)),
-        lambda_l(pointer<A>(lambda_l)), d(pointer<A>(d)), excite_weight(pointer<A>(excite_weight)),
-        channels(value_weight.size(0)) {}
-
-  A refresh(int64_t plane) const { return d ? d[plane] : A(1); }
-
-  void fold(int64_t plane, A* kernel_x, A* kernel_o) const {
-    const int64_t c = plane % channels;
-    for (int t = 0; t < 9; ++t) kernel_x[t] = score[plane] * value_weight[9 * c + t];
-    for (int t = 0; t < TAPS; ++t)
-      kernel_o[t] = excite_weight ? lambda_l[c] * excite_weight[9 * c + t] : A(0);
-    kernel_o[centre] += lambda_l[c] * refresh(plane);
-  }
-};
 
 template <typename T, typename A, int TAPS>
 void forward(const Tensor& x, const Tensor& o, const Tensor& value_weight, const Tensor& score,
@@ -100,9 +77,6 @@ void backward(const Tensor& grad_out, const Tensor& x, const Tensor& o, const Te
   const A *scales = pointer<A>(drop_path_scale), *gammas = pointer<A>(gamma);
   const A *means = pointer<A>(mean), *variances = pointer<A>(variance);
   const Factors<A, TAPS> factors(value_weight, score, lambda_l, d, excite_weight);
-  A *to_value_weight = pointer<A>(grad_value_weight), *to_score = pointer<A>(grad_score);
-  A *to_lambda_l = pointer<A>(grad_lambda_l), *to_d = pointer<A>(grad_d);
-  A* to_excite_weight = pointer<A>(grad_excite_weight);
   A *to_gamma = pointer<A>(grad_gamma), *to_beta = pointer<A>(grad_beta);
   T *to_x = pointer<T>(grad_x), *to_o = pointer<T>(grad_o);
   for_each(C, [&](int64_t begin, int64_t end) {
@@ -148,7 +122,8 @@ void backward(const Tensor& grad_out, const Tensor& x, const Tensor& o, const Te
           store<A>(u + n, times * load<A>(g + n) - (level + load<A>(u + n) * tilt));
         us[b].clear_end();
       }
-      double sum_value_weight[9] = {}, sum_excite_weight[TAPS] = {}, sum_lambda_l = 0;
+      FactorGradients<A, TAPS> gradients(factors, grad_value_weight, grad_score, grad_lambda_l, grad_d,
+                                         grad_excite_weight);
       for (int64_t b = 0; b < B; ++b) {
         const int64_t p = b * C + c;
         // Fixed statistics: the gradient of u is grad_out times a constant, which is multiplied to
@@ -161,22 +136,7 @@ void backward(const Tensor& grad_out, const Tensor& x, const Tensor& o, const Te
         factors.fold(p, kx, ko);
         kernel_gradient<A, 9>(gu, ax, first, grad_kx);
         kernel_gradient<A, TAPS>(gu, ao, first, grad_ko);
-        double product = 0, sum_score = 0;
-        for (int t = 0; t < 9; ++t) {
-          product += double(kx[t]) * grad_kx[t];
-          sum_score += double(factors.value_weight[9 * c + t]) * grad_kx[t];
-          sum_value_weight[t] += double(constant) * factors.score[p] * grad_kx[t];
-        }
-        for (int t = 0; t < TAPS; ++t) {
-          product += double(ko[t]) * grad_ko[t];
-          if (!to_excite_weight) continue;
-          sum_lambda_l += double(constant) * factors.excite_weight[9 * c + t] * grad_ko[t];
-          sum_excite_weight[t] += double(constant) * factors.lambda_l[c] * grad_ko[t];
-        }
-        const double grad_centre = double(constant) * grad_ko[factors.centre];
-        sum_lambda_l += factors.refresh(p) * grad_centre;
-        to_score[p] = A(constant * sum_score);
-        if (to_d) to_d[p] = A(factors.lambda_l[c] * grad_centre);
+        const double product = gradients.add(p, constant, grad_kx, grad_ko);
         if (!normalize) sum_gu += scale * product;
         const Kernel<A, 9> flipped_kx(kx, true);
         const Kernel<A, TAPS> flipped_ko(ko, true);
@@ -187,10 +147,7 @@ void backward(const Tensor& grad_out, const Tensor& x, const Tensor& o, const Te
           Out<A, T>{to_o + p * area, rest}.set(n, constant * flipped_ko(gu + n, width, inside));
         });
       }
-      for (int t = 0; t < 9; ++t) to_value_weight[9 * c + t] = A(sum_value_weight[t]);
-      for (int t = 0; to_excite_weight && t < TAPS; ++t)
-        to_excite_weight[9 * c + t] = A(sum_excite_weight[t]);
-      to_lambda_l[c] = A(sum_lambda_l);
+      gradients.write(c);
       to_gamma[c] = A(sum_gu * inverse);
       to_beta[c] = A(sum_g);
     }
@@ -204,6 +161,9 @@ void light_forward(const Tensor& x, const Tensor& o, const Tensor& value_weight,
                    const optional<Tensor>& excite_weight, const Tensor& gamma, const Tensor& beta,
                    const optional<Tensor>& drop_path_scale, double eps, bool normalize,
                    const Tensor& out, const Tensor& mean, const Tensor& variance) {
+  if (is_nhwc(x))
+    return light_forward_nhwc(x, o, value_weight, score, lambda_l, d, excite_weight, gamma, beta,
+                              drop_path_scale, eps, normalize, out, mean, variance);
   FLOATING(x.scalar_type(), "mmdla::light", {
     const auto run = excite_weight ? forward<scalar_t, A, 9> : forward<scalar_t, A, 1>;
     run(x, o, value_weight, score, lambda_l, d, excite_weight, gamma, beta, drop_path_scale, eps,
@@ -219,6 +179,11 @@ void light_backward(const Tensor& grad_out, const Tensor& x, const Tensor& o,
                     const Tensor& grad_o, const Tensor& grad_value_weight, const Tensor& grad_score,
                     const Tensor& grad_lambda_l, const Tensor& grad_d, const Tensor& grad_excite_weight,
                     const Tensor& grad_gamma, const Tensor& grad_beta) {
+  if (is_nhwc(x))
+    return light_backward_nhwc(grad_out, x, o, value_weight, score, lambda_l, d, excite_weight, gamma,
+                               drop_path_scale, mean, variance, eps, normalize, grad_x, grad_o,
+                               grad_value_weight, grad_score, grad_lambda_l, grad_d,
+                               grad_excite_weight, grad_gamma, grad_beta);
   FLOATING(x.scalar_type(), "mmdla::light_backward", {
     const auto run = excite_weight ? backward<scalar_t, A, 9> : backward<scalar_t, A, 1>;
     run(grad_out, x, o, value_weight, score, lambda_l, d, excite_weight, gamma, drop_path_scale, mean,

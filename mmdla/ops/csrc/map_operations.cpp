@@ -45,8 +45,8 @@ Two add_relu_mean_(const Tensor& branch, const Tensor& shortcut, bool both) {
 // grad_shortcut is empty where it is grad_branch, as without the gradient of z.
 Two add_relu_mean_backward_(const Tensor& x, const Tensor& grad_x, const optional<Tensor>& grad_y,
                             const optional<Tensor>& grad_z) {
-  check_map(x, "x");
-  check(grad_x, "grad_x", x.sizes(), x.scalar_type());
+  check_any_map(x, "x");
+  check_same(grad_x, "grad_x", x);
   check(grad_y, "grad_y", {x.size(0), x.size(1)}, x.scalar_type());
   check(grad_z, "grad_z", {x.size(0), x.size(1)}, x.scalar_type());
   Tensor grad_branch = at::empty_like(x);
@@ -119,7 +119,8 @@ void light_out(const Tensor& x, const Tensor& o, const Tensor& value_weight, con
                double eps, bool normalize, const Tensor& out, const Tensor& mean,
                const Tensor& variance) {
   check_light(x, o, value_weight, score, lambda_l, d, excite_weight, gamma, beta, drop_path_scale);
-  check(out, "out", x.sizes(), x.scalar_type());
+  check_same(out, "out", x);
+  TORCH_CHECK(x.is_contiguous() || !out.is_alias_of(x), "mmdla: out must not be x if it is channels_last.");
   check_moments(x, mean, variance);
   refuse_gradients("light_out", x, o, value_weight, score, lambda_l, d, excite_weight, gamma, beta,
                    drop_path_scale, out, mean, variance);
@@ -167,7 +168,7 @@ std::vector<Tensor> light_backward_(const Tensor& grad_out, const Tensor& x, con
                                     const optional<Tensor>& drop_path_scale, const Tensor& mean,
                                     const Tensor& variance, double eps, bool normalize) {
   check_light(x, o, value_weight, score, lambda_l, d, excite_weight, gamma, gamma, drop_path_scale);
-  check(grad_out, "grad_out", x.sizes(), x.scalar_type());
+  check_same(grad_out, "grad_out", x);
   check_moments(x, mean, variance);
   auto grads = light_gradients(grad_out, x, o, value_weight, score, lambda_l, d, excite_weight, gamma,
                                drop_path_scale, mean, variance, eps, normalize, at::empty_like(x));
@@ -206,7 +207,8 @@ struct Light : torch::autograd::Function<Light> {
     const bool normalize = ctx->saved_data["normalize"].toBool();
     variable_list found;
     if (is_plain(grads[0])) {
-      const Tensor grad_x = reuse_or_allocate(grads[0], x);
+      const Tensor grad_x =
+          x.is_contiguous() ? reuse_or_allocate(grads[0], x) : at::empty_like(x);
       found = light_gradients(incoming(grads[0], x), x, o, value_weight, score, lambda_l, d,
                               excite_weight, gamma, drop_path_scale, mean, variance, eps, normalize,
                               grad_x);

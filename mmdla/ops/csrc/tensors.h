@@ -32,9 +32,14 @@ std::vector<T*> pointers(at::TensorList maps) {
 // Runs code with scalar_t, the dtype of maps, and A, the type of sums: float, or double for double.
 #define FLOATING(TYPE, NAME, ...)                                             \
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, TYPE, NAME, [&] { \
-    using A = at::opmath_type<scalar_t>;                                      \
+    using A [[maybe_unused]] = at::opmath_type<scalar_t>;                     \
     __VA_ARGS__                                                               \
   })
+
+// Whether a map (B, C, H, W) is channels_last, and not contiguous as well.
+inline bool is_nhwc(const at::Tensor& map) {
+  return !map.is_contiguous() && map.is_contiguous(at::MemoryFormat::ChannelsLast);
+}
 
 template <typename F>
 void for_each(int64_t count, F&& work) {
