@@ -76,7 +76,7 @@ def light_attention(form: str, refresh: bool, excite: bool, mode: str) -> Operat
         return found
 
     def fused(t, norm, drop_path):
-        if not ops.light_is_fast(t['x'], t['o']):
+        if not ops.light_is_fast(t['x'], t['o'], norm):
             return None
         return dict(out=ops.light_attention(
             t['x'] * 1, t['o'], t['value_weight'], t['score'], t['lambda_l'], t.get('d'),
