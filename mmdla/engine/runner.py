@@ -9,7 +9,7 @@ from typing import Callable, Optional
 import torch.distributed as dist
 from mmengine import registry
 from mmengine.device import get_device
-from mmengine.dist import is_distributed
+from mmengine.dist import is_distributed, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
@@ -17,9 +17,11 @@ from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmdla.attention.layer_attention import LayerAttention
 from mmdla.engine.data_errors import named
 from mmdla.engine.start import Start
 from mmdla.errors import UserError, is_full, reason
+from mmdla.ops.tuned import advice
 from mmdla.registry import MODELS
 
 FOR_THE_LOG_FILE = (
@@ -71,7 +73,8 @@ class Runner(MMEngineRunner):
     there is no GPU, several processes train together on CPUs (gloo), with BN for SyncBN, which CPUs do
     not have. Mistakes in a part of the config are one sentence, and an error of a data set, or in the
     work on one of its images, names the file. And whatever the config, checkpoints are saved by
-    :class:`mmdla.engine.checkpoint_hook.CheckpointHook`, and a loss that is not finite ends the run.
+    :class:`mmdla.engine.checkpoint_hook.CheckpointHook`, and a loss that is not finite ends the run. The
+    log of a run with layer attention on a GPU begins with advice to run mmdla.doctor, where it was not.
 
     Attributes:
         start (Start, optional): What the model takes over from a trained one, once it is initialised.
@@ -142,6 +145,13 @@ class Runner(MMEngineRunner):
         except Exception as error:
             raise UserError(f'{filename} cannot be resumed ({reason(error)}): start from its weights '
                             f'with --cfg-options load_from={filename}.') from error
+
+    def train(self) -> nn.Module:
+        layers = any(isinstance(module, LayerAttention) for module in self.model.modules())
+        text = advice(next(self.model.parameters()).device) if layers and is_main_process() else None
+        if text:
+            self.logger.info(text)
+        return super().train()
 
     @staticmethod
     def leave() -> None:

@@ -4,7 +4,8 @@
 torch.jit.trace, ONNX, torch.func and forward-mode derivatives. ``folded``: PyTorch, with all factors
 per sample and channel folded into depthwise kernels. ``kernels``: C++ for the CPU, once
 ``python -m mmdla.ops.build`` has built them; torch.compile and torch.export keep each as one node.
-``triton``: for CUDA, with MMDLA_TRITON=1 in the environment.
+``triton``: for CUDA, where ``python -m mmdla.doctor`` found it correct and fastest (:mod:`.tuned`), or
+with MMDLA_TRITON=1 in the environment; MMDLA_TRITON=0 forbids it.
 
 Other implementations than the reference read the weights of norms and convolutions and do not call
 these modules. Where one has a hook, or a forward of its own, it is called: its layer runs the plain
@@ -27,6 +28,8 @@ from torch.autograd.forward_ad import unpack_dual
 from torch.func import debug_unwrap
 
 from mmdla.errors import choose
+
+from .tuned import fastest
 
 NAMES = ('reference', 'folded', 'kernels', 'triton')
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -113,9 +116,26 @@ def wanted() -> Optional[str]:
 
 
 @lru_cache(None)
-def triton_wanted() -> bool:
-    """Whether MMDLA_TRITON=1 is set, and Triton is installed."""
-    return os.environ.get('MMDLA_TRITON', '0') == '1' and find_spec('triton') is not None
+def _triton_asked() -> Optional[bool]:
+    asked = os.environ.get('MMDLA_TRITON')
+    return asked == '1' and find_spec('triton') is not None if asked in ('0', '1') else None
+
+
+@torch.compiler.assume_constant_result
+def triton_asked() -> Optional[bool]:
+    """Whether MMDLA_TRITON=1 is set, and Triton is installed; None where it is neither 0 nor 1."""
+    return _triton_asked()
+
+
+def triton_wanted(device: torch.device) -> bool:
+    """Whether Triton's operations run on a CUDA device: as MMDLA_TRITON says, else as the doctor found.
+
+    What the doctor found does not hold for torch.compile, which it times without Triton's operations.
+    """
+    asked = triton_asked()
+    if asked is None:
+        return not torch.compiler.is_compiling() and fastest(device) == 'triton'
+    return asked
 
 
 def is_transformed(*tensors: Tensor) -> bool:
@@ -143,7 +163,7 @@ def implementation(*maps: Tensor) -> str:
         return 'reference'
     if any(m.dtype != first.dtype or m.device != first.device for m in maps):
         return 'reference'
-    if only == 'triton' or (only is None and first.is_cuda and triton_wanted()):
+    if only == 'triton' or (only is None and first.is_cuda and triton_wanted(first.device)):
         return 'triton'
     if first.device.type != 'cpu':
         return 'reference'

@@ -27,9 +27,9 @@ from mmdla.errors import UserError, run
 from mmdla.ops.backend import CSRC, is_cut, kernels, library
 
 # compiled in this order, one per core at a time: the slowest to compile first
-SOURCES = ('map_operations.cpp', 'base_operations.cpp', 'light.cpp', 'light_nhwc.cpp',
-           'dsu_operations.cpp', 'mean_operations.cpp', 'base.cpp', 'add_relu_mean.cpp',
-           'add_relu_mean_nhwc.cpp', 'means.cpp')
+SOURCES = ('light_nhwc_backward.cpp', 'map_operations.cpp', 'base_operations.cpp', 'dsu_operations.cpp',
+           'mean_operations.cpp', 'light_nhwc.cpp', 'light.cpp', 'base.cpp', 'add_relu_mean_nhwc.cpp',
+           'add_relu_mean.cpp', 'means.cpp')
 FLAGS = ['-O3', '-g0', '-std=c++17', '-fPIC', '-fopenmp', '-fno-math-errno', '-fno-trapping-math',
          '-Wall', '-Wextra', '-Wno-psabi']  # about vector arguments, which stay inside the library
 INSTRUCTIONS = dict(

@@ -176,3 +176,22 @@ def test_one_gradient_of_several(name, how, layer):
             out = function(**{**tensors, name: leaf}, norm=norm, drop_path=DropPath(0.0))[0]
         found.extend(torch.autograd.grad((out * out.detach().cos()).sum(), leaf))
     torch.testing.assert_close(*found, **TOLERANCE)
+
+
+@pytest.mark.parametrize('format', [torch.contiguous_format, torch.channels_last], ids=str)
+@needs_kernels
+def test_sums_over_large_planes_are_as_exact_as_the_reference(format):
+    """Gradients of the factors, which are sums over 33600 places, in float32."""
+    tensors = inputs_of((2, 16, 168, 200), torch.float64)
+    norm = norm_of(16, 'train', torch.float64)
+    expected = expect(light_layer, tensors, norm)
+    halves = {n: t.float().to(memory_format=format) if t.dim() == 4 and t.shape[0] == 2 else t.float()
+              for n, t in tensors.items()}
+    errors = {}
+    for how in ('reference', 'kernels'):
+        found = run(light_layer, how, halves, norm.float())
+        errors[how] = {name: ((found[name] - expected[name]).abs().max() / expected[name].abs().max()).item()
+                       for name in ('score', 'd', 'lambda_l', 'value_weight', 'excite_weight')}
+        norm.double()
+    for name, error in errors['kernels'].items():
+        assert error < 2 * errors['reference'][name] + 1e-7, (name, errors)

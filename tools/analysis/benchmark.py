@@ -151,7 +151,7 @@ def machine(args: argparse.Namespace) -> dict:
     return dict(
         date=datetime.date.today().isoformat(), device=device, threads=torch.get_num_threads(),
         cpu_capability=torch.backends.cpu.get_cpu_capability(), cpu_kernels=kernels() is not None,
-        triton=triton_wanted(),
+        triton=args.device == 'cuda' and triton_wanted(torch.device('cuda', 0)),
         python=platform.python_version(), torch=torch.__version__, mmcv=mmcv.__version__,
         mmengine=mmengine.__version__, mmdla=__version__)
 

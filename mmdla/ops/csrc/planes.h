@@ -149,15 +149,22 @@ struct Kernel {
   }
 };
 
-// The gradient of a kernel: sums of g times the shifted plane x. g is zero after its end.
+// The gradient of a kernel: sums of g times the shifted plane x. g is zero after its end. Runs of 64
+// vectors are added up in A, their sums in double.
 template <typename A, int TAPS>
 void kernel_gradient(const A* g, const A* x, const Inside<A>& first, A* gradient) {
   const int64_t width = first.width;
   Lane<A> sums[TAPS] = {};
+  double totals[TAPS] = {};
+  const auto flush = [&] {
+    for (int t = 0; t < TAPS; ++t) totals[t] += total<A>(sums[t]), sums[t] = {};
+  };
+  const auto is_end_of_run = [](int64_t n) { return (n / lanes<A> + 1) % 64 == 0; };
   if constexpr (TAPS == 1) {
     for_plane<A>(first, [&](int64_t n, const Inside<A>& inside) {
       const Lane<A> at = load<A>(x + n);
       sums[0] += load<A>(g + n) * (inside.edge ? inside.only(inside.within, at) : at);
+      if (is_end_of_run(n)) flush();
     });
   } else {
     for_plane<A>(first, [&](int64_t n, const Inside<A>& inside) {
@@ -185,9 +192,11 @@ void kernel_gradient(const A* g, const A* x, const Inside<A>& first, A* gradient
         sums[7] += of * load<A>(down);
         sums[8] += right * load<A>(down + 1);
       }
+      if (is_end_of_run(n)) flush();
     });
   }
-  for (int t = 0; t < TAPS; ++t) gradient[t] = total<A>(sums[t]);
+  flush();
+  for (int t = 0; t < TAPS; ++t) gradient[t] = A(totals[t]);
 }
 
 template <typename A>

@@ -1,6 +1,6 @@
 // Rows of a channels_last map (B, C, H, W), in which the C channels of a place (h, w) lie side by side,
-// and their depthwise 3x3 convolutions. A vector holds channels of one place: all rows of a part are gone
-// through for its channels before the next ones, from copies that fit the first cache.
+// and their depthwise 3x3 convolutions. A vector holds channels of one place. Maps are read and written in
+// their order; between, rows are kept in copies.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -31,34 +31,57 @@ struct Rows {
   int64_t start(int64_t sample, int64_t h) const { return (sample * height + h) * row_size(); }
 };
 
-// Calls f(c, rest) for each vector of channels; see for_lanes.
+// Channels begin ... end - 1 of a map, of which four rows fit the second cache.
+struct Chunk {
+  int64_t begin, end;
+
+  // calls f(c, rest) for each vector; see for_lanes
+  template <typename A, typename F>
+  void for_lanes(F&& f) const {
+    for (int64_t c = begin; c < end; c += lanes<A>) f(c, end - c < lanes<A> ? end - c : 0);
+  }
+};
+
+// Calls f(part, chunk) for parts begin ... end - 1 and each chunk of channels.
 template <typename A, typename F>
-inline void for_channels(int64_t channels, F&& f) {
-  for_lanes<A>(channels, std::forward<F>(f));
+void for_chunks(const Rows& rows, int64_t begin, int64_t end, F&& f) {
+  const int64_t most = (int64_t(1) << 18) / int64_t(4 * (rows.width + 2) * sizeof(A));
+  const int64_t size = std::max(most / lanes<A> * lanes<A>, lanes<A>);
+  for (int64_t part = begin; part < end; ++part)
+    for (int64_t c = 0; c < rows.channels; c += size)
+      f(part, Chunk{c, std::min(c + size, rows.channels)});
 }
 
-// Four rows of a map, h - 1 to h + 2, of one vector of channels, with zeros around the map.
+// Four rows of a map, h - 1 to h + 2, with zeros around the map. Each vector of channels has its rows
+// together, place after place, so that it is convolved in the first cache.
 template <typename A, typename T>
 class Ring {
  public:
-  explicit Ring(const Rows& rows) : rows_(rows), step_((rows.width + 2) * lanes<A>), lines_(4 * step_) {}
+  explicit Ring(const Rows& rows)
+      : rows_(rows), step_((rows.width + 2) * lanes<A>),
+        lines_(4 * step_ * padded<A>(rows.channels) / lanes<A>) {}
 
-  // the vector at place w of row h is at row(h) + w * lanes
-  A* row(int64_t h) { return lines_.data() + (h & 3) * step_ + lanes<A>; }
+  // the vector of channels c ... at place w of row h is at row(h, c) + w * lanes
+  A* row(int64_t h, int64_t c) { return lines_.data() + (c / lanes<A> * 4 + (h & 3)) * step_ + lanes<A>; }
 
-  // Copies row h of channels c ..., and fetches the one after it.
-  void read(const T* map, int64_t sample, int64_t h, int64_t c, int64_t rest) {
-    A* to = row(h);
-    if (h < 0 || h >= rows_.height) {
-      std::fill_n(to, rows_.width * lanes<A>, A(0));
-      return;
-    }
+  void read(const T* map, int64_t sample, int64_t h, const Chunk& chunk) {
+    const bool exists = h >= 0 && h < rows_.height;
+    const T* from = map + (exists ? rows_.start(sample, h) : 0);
     const int64_t next = h + 1 < rows_.height ? rows_.row_size() : 0;
-    const T* from = map + rows_.start(sample, h) + c;
-    for (int64_t w = 0; w < rows_.width; ++w, from += rows_.channels) {
-      __builtin_prefetch(from + next);
-      store<A>(to + w * lanes<A>, In<A, T>{from, rest}[0]);
-    }
+    for (int64_t w = 0; w < rows_.width; ++w, from += rows_.channels)
+      chunk.for_lanes<A>([&](int64_t c, int64_t rest) {
+        __builtin_prefetch(from + next + c);
+        store<A>(row(h, c) + w * lanes<A>, exists ? In<A, T>{from, rest}[c] : Lane<A>{});
+      });
+  }
+
+  // Writes row h to a map.
+  void write(T* map, int64_t sample, int64_t h, const Chunk& chunk) {
+    T* to = map + rows_.start(sample, h);
+    for (int64_t w = 0; w < rows_.width; ++w, to += rows_.channels)
+      chunk.for_lanes<A>([&](int64_t c, int64_t rest) {
+        Out<A, T>{to, rest}.set(c, load<A>(row(h, c) + w * lanes<A>));
+      });
   }
 
  private:
@@ -67,19 +90,14 @@ class Ring {
   std::vector<A> lines_;
 };
 
-// Fetches a row of channels c ... to write to it.
-template <typename T>
-inline void fetch_to_write(const T* row, const Rows& rows) {
-  for (int64_t w = 0; w < rows.width; ++w) __builtin_prefetch(row + w * rows.channels, 1);
-}
-
-// A place of a ring with its neighbours.
+// A row of a ring with its neighbours, of one vector of channels.
 template <typename A>
 struct Window {
   const A* rows[3];
 
   template <typename T>
-  Window(Ring<A, T>& ring, int64_t h) : rows{ring.row(h - 1), ring.row(h), ring.row(h + 1)} {}
+  Window(Ring<A, T>& ring, int64_t h, int64_t c)
+      : rows{ring.row(h - 1, c), ring.row(h, c), ring.row(h + 1, c)} {}
 
   Lane<A> at(int64_t w, int tap) const { return load<A>(rows[tap / 3] + (w + tap % 3 - 1) * lanes<A>); }
 };

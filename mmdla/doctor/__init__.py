@@ -1,0 +1,1 @@
+"""``python -m mmdla.doctor``: whether this installation computes what it should, and how fast."""
