@@ -18,6 +18,7 @@ import warnings
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Optional, Union
@@ -118,7 +119,15 @@ def wanted() -> Optional[str]:
 @lru_cache(None)
 def _triton_asked() -> Optional[bool]:
     asked = os.environ.get('MMDLA_TRITON')
-    return asked == '1' and find_spec('triton') is not None if asked in ('0', '1') else None
+    return asked == '1' and has_triton() if asked in ('0', '1') else None
+
+
+def has_triton() -> bool:
+    """Whether Triton 3.3 or newer is installed, whose tuples our kernels need (torch 2.7 brings it)."""
+    if find_spec('triton') is None:
+        return False
+    major, minor = version('triton').split('.')[:2]
+    return (int(major), int(minor)) >= (3, 3)
 
 
 @torch.compiler.assume_constant_result

@@ -187,11 +187,11 @@ def test_sums_over_large_planes_are_as_exact_as_the_reference(format):
     expected = expect(light_layer, tensors, norm)
     halves = {n: t.float().to(memory_format=format) if t.dim() == 4 and t.shape[0] == 2 else t.float()
               for n, t in tensors.items()}
-    errors = {}
+    names, errors = ('score', 'd', 'lambda_l', 'value_weight', 'excite_weight'), {}
     for how in ('reference', 'kernels'):
         found = run(light_layer, how, halves, norm.float())
-        errors[how] = {name: ((found[name] - expected[name]).abs().max() / expected[name].abs().max()).item()
-                       for name in ('score', 'd', 'lambda_l', 'value_weight', 'excite_weight')}
+        errors[how] = {name: ((found[name] - expected[name]).abs().max()
+                              / expected[name].abs().max()).item() for name in names}
         norm.double()
     for name, error in errors['kernels'].items():
         assert error < 2 * errors['reference'][name] + 1e-7, (name, errors)

@@ -157,7 +157,7 @@ void kernel_gradient(const A* g, const A* x, const Inside<A>& first, A* gradient
   Lane<A> sums[TAPS] = {};
   double totals[TAPS] = {};
   const auto flush = [&] {
-    for (int t = 0; t < TAPS; ++t) totals[t] += total<A>(sums[t]), sums[t] = {};
+    for (int t = 0; t < TAPS; ++t) totals[t] += total<A>(sums[t]), sums[t] = Lane<A>{};
   };
   const auto is_end_of_run = [](int64_t n) { return (n / lanes<A> + 1) % 64 == 0; };
   if constexpr (TAPS == 1) {
