@@ -137,7 +137,7 @@ else
 fi
 export PYTHON
 
-begin 'CPU kernels of layer attention (half a minute, once)'
+begin 'CPU kernels of layer attention (a minute, once)'
 if BUILT=$("$PYTHON" -m mmdla.ops.build 2>&1 | tail -n 1); then
     case $BUILT in
         *' is there') end 'built before' ;;

@@ -1,7 +1,7 @@
 """Builds the CPU kernels of layer attention: ``python -m mmdla.ops.build``.
 
 Needs only a C++ compiler with GCC's vector extensions (g++, clang++, or the one in CXX), and takes
-half a minute. The library goes to the user's cache folder, ``$XDG_CACHE_HOME/mmdla`` or
+a minute on two cores. The library goes to the user's cache folder, ``$XDG_CACHE_HOME/mmdla`` or
 ``~/.cache/mmdla``, together with ``build.log``, the compiler's output. Its name holds a hash of the
 source, the torch version and the CPU's instruction set, so that another one is never loaded. Without
 the kernels the operations run in PyTorch, slower.

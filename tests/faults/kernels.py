@@ -3,6 +3,8 @@ from .fault import Fault
 
 CSRC = 'mmdla/ops/csrc'
 OPS = 'tests/ops/test_layer_attention.py'
+NHWC = (OPS, 'channels_last')
+DSU = ('tests/ops/test_means.py', 'test_dsu')
 KERNELS = (OPS, 'every_path_is_the_definition and kernels')
 
 FAULTS = [
@@ -27,4 +29,19 @@ FAULTS = [
     Fault('gradient to a shared context not added up, in C++', CSRC,
           'tc[at + n] += g[n] * f;', 'tc[at + n] = g[n] * f;',
           ('tests/ops/test_means.py', 'test_dsu_update')),
+    Fault('bfloat16 not rounded to nearest', CSRC, '+ 0x7fff;', '+ 0x7ffe;',
+          (OPS, 'halves_are_rounded')),
+    Fault('neighbour of channels_last rows', CSRC,
+          '(w + tap % 3 - 1) * lanes<A>', '(w + tap % 3) * lanes<A>', NHWC),
+    Fault('variances of the parts of a channels_last map', CSRC, 'difference * before * share',
+          'difference * share', NHWC),
+    Fault('gradient through the mean of channels_last maps', CSRC,
+          'load<A>(norm.level.data() + c) - tilt', 'load<A>(norm.level.data() + c) + tilt', NHWC),
+    Fault('gradient of a frozen norm without DropPath, channels_last', CSRC,
+          'normalize ? 1 : double(scale_of(b)) * norm.slope[c]', 'normalize ? 1 : norm.slope[c]', NHWC),
+    Fault('gradient of the DSU past the sigmoid of the context', CSRC,
+          'grad_c.add_(at::sigmoid_backward(grad_h, h))', 'grad_c.add_(grad_h)', DSU),
+    Fault('gradient of a context shared by layers from the first alone', CSRC,
+          '.view({y.size(0), y.size(1), hidden}).sum(1)',
+          '.view({y.size(0), y.size(1), hidden}).select(1, 0).contiguous()', DSU),
 ]

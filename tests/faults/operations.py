@@ -6,6 +6,7 @@ PLUGINS = 'tests/trunks/test_plugins.py'
 LII = ('tests/attention/test_equations.py', 'test_lii')
 MRLA = ('tests/attention/test_equations.py', 'mrla_is_equations')
 OPS = 'tests/ops/test_layer_attention.py'
+HOSTS = 'tests/ops/test_hosts_modules.py'
 AUTOGRAD = 'tests/ops/test_autograd.py'
 MEANS = 'tests/ops/test_means.py'
 FAST = (OPS, 'every_path_is_the_definition')
@@ -46,8 +47,19 @@ FAULTS = [
     Fault('running variance biased', 'mmdla/ops/norm.py',
           'var * (count / (count - 1))', 'var', FAST),
     Fault('momentum of the running statistics reversed', 'mmdla/ops/norm.py',
-          'running.lerp_(new.to(running.dtype), momentum)',
-          'running.lerp_(new.to(running.dtype), 1 - momentum)', FAST),
+          'unseen.lerp_(new.to(running.dtype), momentum)',
+          'unseen.lerp_(new.to(running.dtype), 1 - momentum)', FAST),
+    Fault('statistics moved that are not tracked', 'mmdla/ops/norm.py',
+          'or not norm.track_running_stats or', 'or', (HOSTS, 'statistics_are_updated')),
+    Fault('statistics moved where autograd sees it', 'mmdla/ops/norm.py',
+          'else running.data', 'else running', (HOSTS, 'two_forwards')),
+    Fault('running mean kept that the next forward moves', 'mmdla/ops/norm.py',
+          'norm.running_mean.to(dtype).neg(), gamma)',
+          'norm.running_mean.to(dtype), gamma, value=-1)', (HOSTS, 'two_forwards')),
+    Fault('hooks not called on the fast path', 'mmdla/ops/norm.py',
+          'and not (module._forward_hooks or', 'and not (', (HOSTS, 'hooks_on_parts')),
+    Fault('forward of a subclass not called on the fast path', 'mmdla/ops/norm.py',
+          'type(module).forward is cls.forward', 'isinstance(module, cls)', (HOSTS, 'subclasses')),
     Fault('cumulative statistics with a momentum', 'mmdla/ops/norm.py',
           'momentum = 1 / float(norm.num_batches_tracked)', 'momentum = 0.1',
           (OPS, 'unusual_batch_norms')),
@@ -80,11 +92,15 @@ FAULTS = [
           'any(t is not None and t.requires_grad', 'all(t is None or t.requires_grad',
           (OPS, 'one_gradient_of_several')),
     Fault('channels_last maps given to the kernels', 'mmdla/ops/backend.py',
-          "first.device.type != 'cpu' or not all(m.is_contiguous() for m in maps)",
-          "first.device.type != 'cpu'", (OPS, 'other_layouts')),
+          'all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)', 'True',
+          (OPS, 'other_layouts')),
+    Fault('channels_last maps given to the kernels of the base forms', 'mmdla/ops/base.py',
+          "how == 'kernels' and x.is_contiguous() and", "how == 'kernels' and", (OPS, 'other_layouts')),
     Fault('kernels hidden from torch.func', 'mmdla/ops/backend.py',
-          'or torch._C._functorch.peek_interpreter_stack() is not None', '',
-          (AUTOGRAD, 'transforms_see')),
+          'or debug_unwrap(t) is not t', '', (AUTOGRAD, 'transforms_see')),
     Fault('kernels under forward-mode derivatives', 'mmdla/ops/backend.py',
-          'or forward_ad._current_level >= 0', '', (AUTOGRAD, 'forward_mode')),
+          'or unpack_dual(t).tangent is not None', '', (AUTOGRAD, 'forward_mode')),
+    Fault('shape of a compiled gradient', 'mmdla/ops/registration.py',
+          '(x, value_weight, weights, gamma, beta, *values[1:])',
+          '(x, value_weight, weights, gamma, beta, *values)', ('tests/ops/test_checks.py', 'base')),
 ]

@@ -195,3 +195,17 @@ def test_sums_over_large_planes_are_as_exact_as_the_reference(format):
         norm.double()
     for name, error in errors['kernels'].items():
         assert error < 2 * errors['reference'][name] + 1e-7, (name, errors)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
+@needs_kernels
+def test_halves_are_rounded_as_by_pytorch(dtype):
+    """To the nearest, ties to even, up to infinity; what is not a number stays so."""
+    bits = torch.arange(-2**15, 2**15, dtype=torch.int32).to(torch.int16)
+    halves = bits.view(dtype).view(1, 16, 64, 64)
+    other = halves.flip(1, 2, 3) / 3
+    for format in (torch.contiguous_format, torch.channels_last):
+        branch, shortcut = (m.clone(memory_format=format) for m in (halves, other))
+        x = ops.add_relu_mean(branch, shortcut)[0]
+        expected = (halves.float() + other.float()).relu().to(dtype)
+        torch.testing.assert_close(x, expected, rtol=0, atol=0, equal_nan=True)
