@@ -154,48 +154,44 @@ struct Kernel {
 template <typename A, int TAPS>
 void kernel_gradient(const A* g, const A* x, const Inside<A>& first, A* gradient) {
   const int64_t width = first.width;
-  Lane<A> sums[TAPS] = {};
   double totals[TAPS] = {};
-  const auto flush = [&] {
-    for (int t = 0; t < TAPS; ++t) totals[t] += total<A>(sums[t]), sums[t] = Lane<A>{};
-  };
-  const auto is_end_of_run = [](int64_t n) { return (n / lanes<A> + 1) % 64 == 0; };
-  if constexpr (TAPS == 1) {
-    for_plane<A>(first, [&](int64_t n, const Inside<A>& inside) {
-      const Lane<A> at = load<A>(x + n);
-      sums[0] += load<A>(g + n) * (inside.edge ? inside.only(inside.within, at) : at);
-      if (is_end_of_run(n)) flush();
-    });
-  } else {
-    for_plane<A>(first, [&](int64_t n, const Inside<A>& inside) {
-      const Lane<A> of = load<A>(g + n);
-      const Lane<A> left = inside.only(inside.left, of), right = inside.only(inside.right, of);
-      const A *at = x + n, *up = at - width, *down = at + width;
-      if (__builtin_expect(inside.edge, 0)) {  // masks x, too: 0 * inf of another plane would be NaN
-        sums[0] += left * inside.only(inside.above & inside.left, load<A>(up - 1));
-        sums[1] += of * inside.only(inside.above & inside.within, load<A>(up));
-        sums[2] += right * inside.only(inside.above & inside.right & inside.within, load<A>(up + 1));
-        sums[3] += left * inside.only(inside.left & inside.within, load<A>(at - 1));
-        sums[4] += of * inside.only(inside.within, load<A>(at));
-        sums[5] += right * inside.only(inside.right & inside.within, load<A>(at + 1));
-        sums[6] += left * inside.only(inside.below & inside.left, load<A>(down - 1));
-        sums[7] += of * inside.only(inside.below, load<A>(down));
-        sums[8] += right * inside.only(inside.below & inside.right, load<A>(down + 1));
+  Inside<A> inside = first;
+  for (int64_t n = 0; n < first.area;) {
+    const int64_t end = std::min(n + 64 * lanes<A>, int64_t(first.area));
+    Lane<A> sums[TAPS] = {};
+    for (; n < end; n += lanes<A>, inside.next(n)) {
+      if constexpr (TAPS == 1) {
+        const Lane<A> at = load<A>(x + n);
+        sums[0] += load<A>(g + n) * (inside.edge ? inside.only(inside.within, at) : at);
       } else {
-        sums[3] += left * load<A>(at - 1);
-        sums[4] += of * load<A>(at);
-        sums[5] += right * load<A>(at + 1);
-        sums[0] += left * load<A>(up - 1);
-        sums[1] += of * load<A>(up);
-        sums[2] += right * load<A>(up + 1);
-        sums[6] += left * load<A>(down - 1);
-        sums[7] += of * load<A>(down);
-        sums[8] += right * load<A>(down + 1);
+        const Lane<A> of = load<A>(g + n);
+        const Lane<A> left = inside.only(inside.left, of), right = inside.only(inside.right, of);
+        const A *at = x + n, *up = at - width, *down = at + width;
+        if (__builtin_expect(inside.edge, 0)) {  // masks x, too: 0 * inf of another plane would be NaN
+          sums[0] += left * inside.only(inside.above & inside.left, load<A>(up - 1));
+          sums[1] += of * inside.only(inside.above & inside.within, load<A>(up));
+          sums[2] += right * inside.only(inside.above & inside.right & inside.within, load<A>(up + 1));
+          sums[3] += left * inside.only(inside.left & inside.within, load<A>(at - 1));
+          sums[4] += of * inside.only(inside.within, load<A>(at));
+          sums[5] += right * inside.only(inside.right & inside.within, load<A>(at + 1));
+          sums[6] += left * inside.only(inside.below & inside.left, load<A>(down - 1));
+          sums[7] += of * inside.only(inside.below, load<A>(down));
+          sums[8] += right * inside.only(inside.below & inside.right, load<A>(down + 1));
+        } else {
+          sums[3] += left * load<A>(at - 1);
+          sums[4] += of * load<A>(at);
+          sums[5] += right * load<A>(at + 1);
+          sums[0] += left * load<A>(up - 1);
+          sums[1] += of * load<A>(up);
+          sums[2] += right * load<A>(up + 1);
+          sums[6] += left * load<A>(down - 1);
+          sums[7] += of * load<A>(down);
+          sums[8] += right * load<A>(down + 1);
+        }
       }
-      if (is_end_of_run(n)) flush();
-    });
+    }
+    for (int t = 0; t < TAPS; ++t) totals[t] += total<A>(sums[t]);
   }
-  flush();
   for (int t = 0; t < TAPS; ++t) gradient[t] = A(totals[t]);
 }
 
