@@ -1,9 +1,11 @@
 """Chooses the implementation of an operation, at each call, by its tensors.
 
-``reference``: the equations in plain PyTorch, as the layers write them; for channels_last maps,
-torch.jit.trace, ONNX, torch.func and forward-mode derivatives. ``folded``: PyTorch, with all factors
+``reference``: the equations in plain PyTorch, as the layers write them; for channels_last maps of the
+base forms, torch.compile, torch.export, torch.jit.trace, ONNX, torch.func and forward-mode
+derivatives. ``folded``: PyTorch, with all factors
 per sample and channel folded into depthwise kernels. ``kernels``: C++ for the CPU, once
-``python -m mmdla.ops.build`` has built them; torch.compile and torch.export keep each as one node.
+``python -m mmdla.ops.build`` has built them; under ``use('kernels')`` torch.compile and torch.export
+keep each as one node.
 ``triton``: for CUDA, where ``python -m mmdla.doctor`` found it correct and fastest (:mod:`.tuned`), or
 with MMDLA_TRITON=1 in the environment; MMDLA_TRITON=0 forbids it.
 
@@ -111,9 +113,19 @@ def has_kernels() -> bool:
 
 
 @torch.compiler.assume_constant_result
-def wanted() -> Optional[str]:
-    """The only implementation that may run, if there is one."""
+def asked_for() -> Optional[str]:
     return 'reference' if torch.onnx.is_in_onnx_export() else _only.get()
+
+
+def wanted() -> Optional[str]:
+    """The only implementation that may run, if there is one.
+
+    torch.compile fuses the reference to what is faster than the kernels, which it cannot join with a
+    block's norm (docs/performance.md), and an exported program should need no library of ours: both
+    take the kernels under ``use('kernels')`` alone.
+    """
+    only = asked_for()
+    return 'reference' if only is None and torch.compiler.is_compiling() else only
 
 
 @lru_cache(None)

@@ -107,7 +107,15 @@ def test_arguments_are_taken(name):
 @pytest.mark.parametrize('change', [strided, transposed], ids=lambda f: f.__name__)
 @pytest.mark.parametrize('name', OPERATIONS)
 def test_layouts_are_refused(name, change):
-    refused(name, change, r'mmdla: .* must be contiguous')
+    """But of the maps that take the format of the first."""
+    followers = dict(add_relu_mean=['shortcut'], add_relu_mean_backward=['grad_x'], light=['o'],
+                     light_backward=['grad_out', 'o']).get(name, [])
+    for key, given in changed(name, change):
+        if key in followers:
+            continue
+        with pytest.raises(RuntimeError, match=r'mmdla: .* must be contiguous'):
+            call(name, given)
+            pytest.fail(f'{name} takes {key}')
 
 
 @pytest.mark.parametrize('name', ['base_out', 'base', 'base_backward'])
@@ -115,8 +123,18 @@ def test_channels_last_is_refused(name):
     refused(name, channels_last, r'mmdla: .* must be contiguous')
 
 
-@pytest.mark.parametrize('name', ['add_relu_mean_', 'add_relu_mean', 'add_relu_mean_backward',
-                                  'light_out', 'light', 'light_backward'])
+@pytest.mark.parametrize('name', ['add_relu_mean', 'add_relu_mean_backward', 'light', 'light_backward'])
+def test_maps_take_the_memory_format_of_the_first(name):
+    torch.manual_seed(0)
+    given = arguments(name)
+    maps = [key for key, value in given.items() if torch.is_tensor(value) and value.shape == MAP]
+    expected = call(name, given)
+    for key in maps:
+        for found, wanted in zip(call(name, {**given, key: channels_last(given[key])}), expected):
+            torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize('name', ['add_relu_mean_', 'light_out'])
 def test_mixed_memory_formats_are_refused(name):
     refused(name, channels_last, r'mmdla: .* must be contiguous')
     given = {key: value if not torch.is_tensor(value) or value.shape != MAP else channels_last(value)

@@ -41,6 +41,13 @@ inline at::MemoryFormat format_of(const Tensor& map) {
   return map.is_contiguous() ? at::MemoryFormat::Contiguous : at::MemoryFormat::ChannelsLast;
 }
 
+// A map in the memory format of the first one, copied if it has another.
+inline Tensor like_first(const Tensor& map, const Tensor& first) {
+  const bool fits = map.dim() == 4 && first.dim() == 4 && map.layout() == first.layout() &&
+                    (first.is_contiguous() || first.is_contiguous(at::MemoryFormat::ChannelsLast));
+  return fits ? map.contiguous(format_of(first)) : map;
+}
+
 inline bool has_layout_of(const Tensor& grad, const Tensor& like) {
   return grad.is_contiguous(format_of(like)) && grad.scalar_type() == like.scalar_type();
 }

@@ -24,7 +24,8 @@ Two means_of(const Tensor& map, bool both) {
 }
 
 // x, GAP(x) and, if asked, GAP(shortcut)
-Three add_relu_mean(const Tensor& branch, const Tensor& shortcut, bool both) {
+Three add_relu_mean(const Tensor& branch, const Tensor& shortcut_in, bool both) {
+  const Tensor shortcut = like_first(shortcut_in, branch);
   check_add_relu_mean(branch, shortcut);
   const auto [y, z] = means_of(branch, both);
   Tensor x = at::empty_like(branch);
@@ -43,8 +44,9 @@ Two add_relu_mean_(const Tensor& branch, const Tensor& shortcut, bool both) {
 }
 
 // grad_shortcut is empty where it is grad_branch, as without the gradient of z.
-Two add_relu_mean_backward_(const Tensor& x, const Tensor& grad_x, const optional<Tensor>& grad_y,
+Two add_relu_mean_backward_(const Tensor& x, const Tensor& grad_x_in, const optional<Tensor>& grad_y,
                             const optional<Tensor>& grad_z) {
+  const Tensor grad_x = like_first(grad_x_in, x);
   check_any_map(x, "x");
   check_same(grad_x, "grad_x", x);
   check(grad_y, "grad_y", {x.size(0), x.size(1)}, x.scalar_type());
@@ -130,10 +132,11 @@ void light_out(const Tensor& x, const Tensor& o, const Tensor& value_weight, con
 }
 
 // Returns out, mean and variance; without `normalize` the last two are not computed.
-Three light(const Tensor& x, const Tensor& o, const Tensor& value_weight, const Tensor& score,
+Three light(const Tensor& x, const Tensor& o_in, const Tensor& value_weight, const Tensor& score,
             const Tensor& lambda_l, const optional<Tensor>& d, const optional<Tensor>& excite_weight,
             const Tensor& gamma, const Tensor& beta, const optional<Tensor>& drop_path_scale,
             double eps, bool normalize) {
+  const Tensor o = like_first(o_in, x);
   check_light(x, o, value_weight, score, lambda_l, d, excite_weight, gamma, beta, drop_path_scale);
   Tensor out = at::empty_like(x), mean = at::zeros_like(gamma), variance = at::zeros_like(gamma);
   light_forward(x, o, value_weight, score, lambda_l, d, excite_weight, gamma, beta, drop_path_scale,
@@ -161,12 +164,13 @@ variable_list light_gradients(const Tensor& grad_out, const Tensor& x, const Ten
           grad_gamma, grad_beta};
 }
 
-std::vector<Tensor> light_backward_(const Tensor& grad_out, const Tensor& x, const Tensor& o,
+std::vector<Tensor> light_backward_(const Tensor& grad_out_in, const Tensor& x, const Tensor& o_in,
                                     const Tensor& value_weight, const Tensor& score,
                                     const Tensor& lambda_l, const optional<Tensor>& d,
                                     const optional<Tensor>& excite_weight, const Tensor& gamma,
                                     const optional<Tensor>& drop_path_scale, const Tensor& mean,
                                     const Tensor& variance, double eps, bool normalize) {
+  const Tensor grad_out = like_first(grad_out_in, x), o = like_first(o_in, x);
   check_light(x, o, value_weight, score, lambda_l, d, excite_weight, gamma, gamma, drop_path_scale);
   check_same(grad_out, "grad_out", x);
   check_moments(x, mean, variance);
@@ -234,21 +238,24 @@ Three light_autograd(const Tensor& x, const Tensor& o, const Tensor& value_weigh
 }
 
 TORCH_LIBRARY_FRAGMENT(mmdla, m) {
-  m.def("add_relu_mean(Tensor branch, Tensor shortcut, bool both) -> (Tensor, Tensor, Tensor)");
+  // Inductor may choose the memory format of the maps, and lays out most networks as channels_last
+  const std::vector<at::Tag> any_layout = {at::Tag::flexible_layout};
+  m.def("add_relu_mean(Tensor branch, Tensor shortcut, bool both) -> (Tensor, Tensor, Tensor)",
+        any_layout);
   m.def("add_relu_mean_(Tensor(a!) branch, Tensor shortcut, bool both) -> (Tensor, Tensor)");
   m.def("add_relu_mean_chained(Tensor(a!) branch, Tensor(b) shortcut, bool both) -> "
         "(Tensor(b), Tensor, Tensor)", add_relu_mean_chained);
   m.def("add_relu_mean_backward(Tensor x, Tensor grad_x, Tensor? grad_y, Tensor? grad_z) -> "
-        "(Tensor, Tensor)");
+        "(Tensor, Tensor)", any_layout);
   m.def("light(Tensor x, Tensor o, Tensor value_weight, Tensor score, Tensor lambda_l, Tensor? d, "
         "Tensor? excite_weight, Tensor gamma, Tensor beta, Tensor? drop_path_scale, float eps, "
-        "bool normalize) -> (Tensor, Tensor, Tensor)");
+        "bool normalize) -> (Tensor, Tensor, Tensor)", any_layout);
   m.def("light_out(Tensor x, Tensor o, Tensor value_weight, Tensor score, Tensor lambda_l, Tensor? d, "
         "Tensor? excite_weight, Tensor gamma, Tensor beta, Tensor? drop_path_scale, float eps, "
         "bool normalize, Tensor(a!) out, Tensor(b!) mean, Tensor(c!) variance) -> ()");
   m.def("light_backward(Tensor grad_out, Tensor x, Tensor o, Tensor value_weight, Tensor score, "
         "Tensor lambda_l, Tensor? d, Tensor? excite_weight, Tensor gamma, Tensor? drop_path_scale, "
-        "Tensor mean, Tensor variance, float eps, bool normalize) -> Tensor[]");
+        "Tensor mean, Tensor variance, float eps, bool normalize) -> Tensor[]", any_layout);
 }
 
 TORCH_LIBRARY_IMPL(mmdla, CPU, m) {
