@@ -62,12 +62,13 @@ def steps(name: str, shape: tuple, cfg: dict) -> Dict[str, List[Operation]]:
     if name != 'ResNet-50':
         with ExitStack() as stack:
             stack.enter_context(ops.use('triton'))
-            stack.enter_context(patch('mmdla.ops.triton_kernels.tiling.Tiling.launch', note_launch))
+            for module in ('tiling', 'fold'):
+                stack.enter_context(patch(f'mmdla.ops.triton_kernels.{module}.launch', note_launch))
             found['Triton'] = trace(network, images)
     return {**found, 'torch.compile': fused(found['reference'])}
 
 
-def note_launch(tiling, kernel, *args, MORE=False, **flags) -> None:
+def note_launch(kernel, programs, *args, MORE=False, **flags) -> None:
     """In place of a Triton kernel: each tensor is read or written once; ``out`` with MORE both."""
     tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
     tracing().add(kernel.fn.__name__, 'library', tensors, tensors[:1] if MORE else [])
