@@ -19,23 +19,27 @@ AUTOCAST = {
 }
 
 
-def put_on_fake_cuda(model):
+def fake(shape, layout, dtype=torch.float32):
+    layout = layout if len(shape) == 4 else torch.contiguous_format
+    return torch.empty(shape, dtype=dtype, device='cuda', memory_format=layout)
+
+
+def put_on_fake_cuda(model, layout):
     """Replace parameters and buffers; to be called in a FakeTensorMode."""
     for module in model.modules():
         for name, p in module.named_parameters(recurse=False):
-            fake = torch.empty(p.shape, dtype=p.dtype, device='cuda')
-            setattr(module, name, nn.Parameter(fake, p.requires_grad))
+            setattr(module, name, nn.Parameter(fake(p.shape, layout, p.dtype), p.requires_grad))
         for name, buffer in module.named_buffers(recurse=False):
             setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype, device='cuda'))
     return model
 
 
-def outputs(model, autocast, mode):
+def outputs(model, autocast, mode, layout=torch.contiguous_format):
     model.train(mode)
     with FakeTensorMode():
-        put_on_fake_cuda(model)
+        put_on_fake_cuda(model, layout)
         with AUTOCAST[autocast]():
-            return model(torch.empty(2, 3, 64, 96, device='cuda'))
+            return model(fake((2, 3, 64, 96), layout))
 
 
 @cache
@@ -43,8 +47,8 @@ def dtypes_of_host(trunk, autocast, mode):
     return [out.dtype for out in outputs(build_host(trunk), autocast, mode)]
 
 
-def check(trunk, form, autocast, mode):
-    outs = outputs(build(trunk, form), autocast, mode)
+def check(trunk, form, autocast, mode, layout=torch.contiguous_format):
+    outs = outputs(build(trunk, form), autocast, mode, layout)
     assert all(out.device.type == 'cuda' and out.requires_grad for out in outs)
     assert [out.dtype for out in outs] == dtypes_of_host(trunk, autocast, mode)
 
@@ -70,6 +74,14 @@ def test_every_context_unit(trunk, form, unit):
 @pytest.mark.parametrize('trunk', TRUNKS)
 def test_in_eval_mode(trunk):
     check(trunk, 'dla_b', 'bfloat16', mode=False)
+
+
+@pytest.mark.parametrize('form', ['mrla_l', 'mrla_b', 'dla_l', 'dla_b'])
+@pytest.mark.parametrize('trunk', [
+    trunk if trunk in ('ResNet', 'ConvNeXt') else pytest.param(trunk, marks=pytest.mark.full)
+    for trunk in TRUNKS])
+def test_channels_last(trunk, form):
+    check(trunk, form, 'bfloat16', mode=True, layout=torch.channels_last)
 
 
 def test_a_tensor_left_on_the_cpu_shows():
