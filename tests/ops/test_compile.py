@@ -54,7 +54,9 @@ def test_compiled_as_eager(backbone, variant, training):
     assert forward_nodes.count('add_relu_mean.default') == LAYERS
 
 
-@backbones
+@pytest.mark.parametrize('backbone, variant', [
+    (DLAResNet, 'light'), *(pytest.param(*pair, marks=pytest.mark.full) for pair in BACKBONES[:2]),
+    pytest.param(DLAResNet, 'base', marks=pytest.mark.full)])
 def test_exported_with_the_operations(backbone, variant):
     model, images = network(backbone, variant).eval(), torch.randn(2, 3, 64, 48, dtype=torch.float64)
     with ops.use('kernels'):

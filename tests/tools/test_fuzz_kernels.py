@@ -8,7 +8,7 @@ from shutil import which
 import pytest
 import torch
 
-from mmdla.engine import fuzz
+from mmdla.engine import fuzz, fuzz_operations
 from mmdla.ops import build
 from mmdla.ops.backend import kernels
 
@@ -34,7 +34,7 @@ def test_configurations_cover_what_there_is():
     assert {case.operation for case in cases} == set(fuzz.OPERATIONS)
     assert {case.dtype for case in cases} == set(fuzz.DTYPES)
     assert {case.settings.get('layers') for case in cases} == {None, 1, 2, 3, 4, 5}
-    light = [case for case in cases if case.operation is fuzz.Light]
+    light = [case for case in cases if case.operation is fuzz_operations.Light]
     names = {'d', 'excite_weight', 'drop_path_scale'}
     assert len({(*sorted(names & case.tensors.keys()), case.settings['training'])
                 for case in light}) == 2 ** 4
@@ -48,14 +48,14 @@ def test_configurations_cover_what_there_is():
 
 @needs_kernels
 def test_a_wrong_value_is_found(call, monkeypatch):
-    right = fuzz.AddReluMean.fast
+    right = fuzz_operations.AddReluMean.fast
 
     def wrong(t, both):
         found, arguments = right(t, both)
         return {**found, 'y': found['y'] * 1.1}, arguments
 
-    number = next(n for n in range(99) if fuzz.case_of(0, n).operation is fuzz.AddReluMean)
-    monkeypatch.setattr(fuzz.AddReluMean, 'fast', wrong)
+    number = next(n for n in range(99) if fuzz.case_of(0, n).operation is fuzz_operations.AddReluMean)
+    monkeypatch.setattr(fuzz_operations.AddReluMean, 'fast', wrong)
     done = call(TOOL, '--number', number)
     assert done.returncode == 1 and 'WRONG: y is wrong by 1.0e-01, the definition by ' in done.stdout
     assert f': {number}: AddReluMean' in done.stdout
