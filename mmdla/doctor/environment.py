@@ -21,6 +21,7 @@ NEEDED = ('mmengine', 'mmcv')
 
 
 def cpu_name() -> str:
+    """The model of the processor, or its architecture where the system does not tell."""
     try:
         text = Path('/proc/cpuinfo').read_text()
     except OSError:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Dict, List, Optional
 
 from mmdla import __version__, ops
+from mmdla.doctor.environment import cpu_name
 from mmdla.engine import cli
 from mmdla.engine.memory import saved_bytes, suited
 from mmdla.errors import UserError, reason
@@ -154,15 +155,6 @@ def machine(args: argparse.Namespace) -> dict:
         triton=args.device == 'cuda' and triton_wanted(torch.device('cuda', 0)),
         python=platform.python_version(), torch=torch.__version__, mmcv=mmcv.__version__,
         mmengine=mmengine.__version__, mmdla=__version__)
-
-
-def cpu_name() -> str:
-    try:
-        text = Path('/proc/cpuinfo').read_text()
-    except OSError:
-        text = ''
-    match = re.search(r'model name\s*: (.*)', text)
-    return match[1] if match else platform.processor() or platform.machine()
 
 
 def table(rows: List[dict]) -> str:
