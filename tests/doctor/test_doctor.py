@@ -13,9 +13,11 @@ from mmdla.doctor import checks, environment, timing
 from mmdla.doctor.checks import Check
 from mmdla.doctor.report import Report, of_end
 from mmdla.doctor.timing import Time, Workload, winner
-from mmdla.ops import tuned
+from mmdla.ops import backend, tuned
 
 KEYS = {'ok', 'failures', 'environment', 'checked', 'checks', 'not_checked', 'times', 'fastest'}
+
+backend.kernels()  # loaded before a test moves the cache folder
 
 
 @pytest.fixture
