@@ -18,7 +18,7 @@ def steps(names, twins):
 
 
 @steps([n for n in DETECTION if '101' not in n],
-       r'mask_rcnn_(?!dla_l50_1x)[\w-]+_coco|comparison/faster_rcnn_(?!ba|rla|gc)|upgrade/|mrla_b|mrla_l')
+       r'mask_rcnn_(?!dla_l50_1x)[\w-]+_coco|comparison/faster_rcnn_(?!rla)|upgrade/|mrla_b|mrla_l|cascade')
 def test_step_of_every_detector(name):
     """Every parameter that requires a gradient gets one."""
     from mmdet.testing import demo_mm_inputs

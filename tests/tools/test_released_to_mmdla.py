@@ -152,9 +152,9 @@ def released_dla(form, reduction, excite):
 
 
 @pytest.mark.parametrize('form, excite, reduction, prefix, wrapped', [
-    ('imagenet', 'excite', 16, 'module.', True),
     ('imagenet', 'extict', 20, '', False),
-    ('mmdet', 'excite', 20, '', True),
+    pytest.param('imagenet', 'excite', 16, 'module.', True, marks=pytest.mark.full),
+    pytest.param('mmdet', 'excite', 20, '', True, marks=pytest.mark.full),
 ])
 def test_dla_l50_layouts(tmp_path, monkeypatch, capsys, form, excite, reduction, prefix, wrapped):
     model, tensors = released_dla(form, reduction, excite)

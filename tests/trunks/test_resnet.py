@@ -282,8 +282,8 @@ KINDS = ('mrla_l', 'dla_l_lstm', 'dla_b_tokens', 'ba', 'rla')
 sizes = pytest.mark.parametrize('build, size', [
     *(pytest.param(name, TWO_STAGES, id=f'{name}-two_stages',
                    marks=() if name in KINDS else pytest.mark.full) for name in VARIANTS),
-    *(pytest.param(name, dict(depth=18), id=f'{name}-whole',
-                   marks=() if name == 'dla_l' else pytest.mark.full) for name in VARIANTS),
+    *(pytest.param(name, dict(depth=18), id=f'{name}-whole', marks=pytest.mark.full)
+      for name in VARIANTS),
 ], indirect=['build'])
 
 

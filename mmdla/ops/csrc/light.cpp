@@ -23,12 +23,15 @@ void forward(const Tensor& x, const Tensor& o, const Tensor& value_weight, const
   const A* betas = pointer<A>(beta);
   const Factors<A, TAPS> factors(value_weight, score, lambda_l, d, excite_weight);
   T* to = pointer<T>(out);
-  for_each(C, [&](int64_t begin, int64_t end) {
+  A *means = pointer<A>(mean), *variances = pointer<A>(variance);
+  // with batch statistics a channel at a time, else a plane at a time, in memory's order
+  for_each(normalize ? C : B * C, [&](int64_t begin, int64_t end) {
     Lines<A, T> xs(x, grid), os(o, grid);
     const Inside<A> first(grid);
     const int64_t room = padded<A>(area);
     std::vector<A> us((normalize ? B : 1) * room);
-    for (int64_t c = begin; c < end; ++c) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t c = item % C;
       const auto convolve = [&](int64_t p, A* u) {
         const A *ax = xs[p], *ao = os[p];
         A kernel_x[9], kernel_o[TAPS];
@@ -44,13 +47,13 @@ void forward(const Tensor& x, const Tensor& o, const Tensor& value_weight, const
       if (normalize) {
         const auto [mu, var] = moments(
             us.data(), B, area, [&](int64_t b, A* u) { convolve(b * C + c, u); });
-        pointer<A>(mean)[c] = mu;
-        pointer<A>(variance)[c] = A(var);
+        means[c] = mu;
+        variances[c] = A(var);
         slope *= A(1 / std::sqrt(var + eps));
         offset -= mu * slope;
       }
-      for (int64_t b = 0; b < B; ++b) {
-        const int64_t p = b * C + c;
+      for (int64_t p = item; p < B * C; p += normalize ? C : B * C) {
+        const int64_t b = p / C;
         const A scale = scales ? scales[b] : A(1);
         const A times = scale * slope, plus = scale * offset;
         const A* u = us.data() + (normalize ? b * room : 0);
@@ -131,21 +134,18 @@ void backward(const Tensor& grad_out, const Tensor& x, const Tensor& o, const Te
         // with their gradients.
         const A scale = scales ? scales[b] : A(1), constant = normalize ? A(1) : scale * slope;
         const A *g = gs[b].begin(), *gu = normalize ? us[b].begin() : g;
-        const A *ax = xs[p], *ao = os[p];
-        A kx[9], ko[TAPS], grad_kx[9], grad_ko[TAPS];
-        factors.fold(p, kx, ko);
-        kernel_gradient<A, 9>(gu, ax, first, grad_kx);
-        kernel_gradient<A, TAPS>(gu, ao, first, grad_ko);
-        const double product = gradients.add(p, constant, grad_kx, grad_ko);
+        Gradient<A, 9> of_x(xs[p]);
+        Gradient<A, TAPS> of_o(os[p]);
+        factors.fold(p, of_x.kernel, of_o.kernel);
+        for_gradients<A>(
+            gu, first,
+            [&](int64_t n, int64_t rest, Lane<A> through_x, Lane<A> through_o) {
+              Out<A, T>{to_x + p * area, rest}.set(n, load<A>(g + n) + constant * through_x);
+              Out<A, T>{to_o + p * area, rest}.set(n, constant * through_o);
+            },
+            of_x, of_o);
+        const double product = gradients.add(p, constant, of_x.taps, of_o.taps);
         if (!normalize) sum_gu += scale * product;
-        const Kernel<A, 9> flipped_kx(kx, true);
-        const Kernel<A, TAPS> flipped_ko(ko, true);
-        for_plane<A>(first, [&](int64_t n, const Inside<A>& inside) {
-          const int64_t rest = n + lanes<A> > area ? area - n : 0;
-          Out<A, T>{to_x + p * area, rest}.set(
-              n, load<A>(g + n) + constant * flipped_kx(gu + n, width, inside));
-          Out<A, T>{to_o + p * area, rest}.set(n, constant * flipped_ko(gu + n, width, inside));
-        });
       }
       gradients.write(c);
       to_gamma[c] = A(sum_gu * inverse);

@@ -45,7 +45,8 @@ struct FactorGradients {
 
   // Adds a plane, whose gradients of kernels are yet to be multiplied by a constant. Returns the sum of
   // the products of kernels and gradients, without the constant.
-  double add(int64_t plane, double constant, const A* grad_kx, const A* grad_ko) {
+  template <typename G>
+  double add(int64_t plane, double constant, const G* grad_kx, const G* grad_ko) {
     const int64_t c = plane % factors.channels;
     A kx[9], ko[TAPS];
     factors.fold(plane, kx, ko);

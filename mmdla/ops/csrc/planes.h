@@ -120,9 +120,8 @@ template <typename A, int TAPS>
 struct Kernel {
   Lane<A> taps[TAPS];
 
-  // flipped, it convolves the gradient of the output into that of the input
-  explicit Kernel(const A* from, bool flipped = false) {
-    for (int t = 0; t < TAPS; ++t) taps[t] = all<A>(from[flipped ? TAPS - 1 - t : t]);
+  explicit Kernel(const A* from) {
+    for (int t = 0; t < TAPS; ++t) taps[t] = all<A>(from[t]);
   }
 
   Lane<A> operator()(const A* at, int64_t width, const Inside<A>& inside) const {
@@ -149,50 +148,72 @@ struct Kernel {
   }
 };
 
-// The gradient of a kernel: sums of g times the shifted plane x. g is zero after its end. Runs of 64
-// vectors are added up in A, their sums in double.
+// The gradients of dw(x; kernel) with TAPS taps, 9 or the centre alone, from the neighbours of each
+// element in the gradient g of its output: sum_t kernel[t] * g[n - t] for x at n, and sum_n x[n] * g[n - t]
+// for tap t. What is added up for a tap over a run of vectors is of type A, over all runs double.
 template <typename A, int TAPS>
-void kernel_gradient(const A* g, const A* x, const Inside<A>& first, A* gradient) {
-  const int64_t width = first.width;
-  double totals[TAPS] = {};
-  Inside<A> inside = first;
-  for (int64_t n = 0; n < first.area;) {
-    const int64_t end = std::min(n + 64 * lanes<A>, int64_t(first.area));
-    Lane<A> sums[TAPS] = {};
-    for (; n < end; n += lanes<A>, inside.next(n)) {
-      if constexpr (TAPS == 1) {
-        const Lane<A> at = load<A>(x + n);
-        sums[0] += load<A>(g + n) * (inside.edge ? inside.only(inside.within, at) : at);
-      } else {
-        const Lane<A> of = load<A>(g + n);
-        const Lane<A> left = inside.only(inside.left, of), right = inside.only(inside.right, of);
-        const A *at = x + n, *up = at - width, *down = at + width;
-        if (__builtin_expect(inside.edge, 0)) {  // masks x, too: 0 * inf of another plane would be NaN
-          sums[0] += left * inside.only(inside.above & inside.left, load<A>(up - 1));
-          sums[1] += of * inside.only(inside.above & inside.within, load<A>(up));
-          sums[2] += right * inside.only(inside.above & inside.right & inside.within, load<A>(up + 1));
-          sums[3] += left * inside.only(inside.left & inside.within, load<A>(at - 1));
-          sums[4] += of * inside.only(inside.within, load<A>(at));
-          sums[5] += right * inside.only(inside.right & inside.within, load<A>(at + 1));
-          sums[6] += left * inside.only(inside.below & inside.left, load<A>(down - 1));
-          sums[7] += of * inside.only(inside.below, load<A>(down));
-          sums[8] += right * inside.only(inside.below & inside.right, load<A>(down + 1));
-        } else {
-          sums[3] += left * load<A>(at - 1);
-          sums[4] += of * load<A>(at);
-          sums[5] += right * load<A>(at + 1);
-          sums[0] += left * load<A>(up - 1);
-          sums[1] += of * load<A>(up);
-          sums[2] += right * load<A>(up + 1);
-          sums[6] += left * load<A>(down - 1);
-          sums[7] += of * load<A>(down);
-          sums[8] += right * load<A>(down + 1);
-        }
-      }
-    }
-    for (int t = 0; t < TAPS; ++t) totals[t] += total<A>(sums[t]);
+struct Gradient {
+  A kernel[TAPS];
+  const A* x;
+  double taps[TAPS] = {};
+  Lane<A> at, to_x, run[TAPS] = {};
+
+  explicit Gradient(const A* x) : x(x) {}
+
+  void begin(int64_t n, const Inside<A>& inside) {
+    at = load<A>(x + n);
+    if (__builtin_expect(inside.edge, 0)) at = inside.only(inside.within, at);  // 0 * inf would be NaN
+    to_x = Lane<A>{};
   }
-  for (int t = 0; t < TAPS; ++t) gradient[t] = A(totals[t]);
+
+  template <int N>  // the neighbour of a 3x3 window in which tap 8 - N has its output
+  void add(Lane<A> g) {
+    constexpr int t = TAPS == 9 ? 8 - N : 0;
+    if constexpr (TAPS == 9 || N == 4) {
+      run[t] += at * g;
+      to_x += kernel[t] * g;
+    }
+  }
+
+  void end_run() {
+    for (int t = 0; t < TAPS; ++t) taps[t] += total<A>(run[t]), run[t] = Lane<A>{};
+  }
+};
+
+// Calls f(n, rest, of...) for each vector of a plane with its gradients, whose sums it completes. g is a
+// Line: zero around the plane.
+template <typename A, typename F, typename... Gradients>
+inline void for_gradients(const A* g, const Inside<A>& first, F&& f, Gradients&... of) {
+  const int64_t width = first.width, area = first.area;
+  Inside<A> inside = first;
+  for (int64_t n = 0; n < area;) {
+    for (const int64_t end = std::min(n + 64 * lanes<A>, area); n < end;) {
+      const A *here = g + n, *up = here - width, *down = here + width;
+      (of.begin(n, inside), ...);
+      Lane<A> value = inside.only(inside.left, load<A>(up - 1));
+      (of.template add<0>(value), ...);
+      value = load<A>(up);
+      (of.template add<1>(value), ...);
+      value = inside.only(inside.right, load<A>(up + 1));
+      (of.template add<2>(value), ...);
+      value = inside.only(inside.left, load<A>(here - 1));
+      (of.template add<3>(value), ...);
+      value = load<A>(here);
+      (of.template add<4>(value), ...);
+      value = inside.only(inside.right, load<A>(here + 1));
+      (of.template add<5>(value), ...);
+      value = inside.only(inside.left, load<A>(down - 1));
+      (of.template add<6>(value), ...);
+      value = load<A>(down);
+      (of.template add<7>(value), ...);
+      value = inside.only(inside.right, load<A>(down + 1));
+      (of.template add<8>(value), ...);
+      f(n, n + lanes<A> > area ? area - n : 0, of.to_x...);
+      n += lanes<A>;
+      inside.next(n);
+    }
+    (of.end_run(), ...);
+  }
 }
 
 template <typename A>
