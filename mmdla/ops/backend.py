@@ -114,7 +114,8 @@ def has_kernels() -> bool:
 
 @torch.compiler.assume_constant_result
 def asked_for() -> Optional[str]:
-    return 'reference' if torch.onnx.is_in_onnx_export() else _only.get()
+    only = _only.get()
+    return 'reference' if only is not None and torch.onnx.is_in_onnx_export() else only
 
 
 def wanted() -> Optional[str]:

@@ -72,9 +72,9 @@ def bn_affine(norm: nn.Module, x: Tensor) -> BNAffine:
     dtype = accumulator(x.dtype)
     if isinstance(norm, FoldedNorm):
         return BNAffine(norm.gamma.to(dtype), norm.beta.to(dtype), False, 0.0)
-    ones = torch.ones(x.shape[1], dtype=dtype, device=x.device)
-    gamma = ones if norm.weight is None else norm.weight.to(dtype)
-    beta = torch.zeros_like(ones) if norm.bias is None else norm.bias.to(dtype)
+    like = dict(dtype=dtype, device=x.device)
+    gamma = torch.ones(x.shape[1], **like) if norm.weight is None else norm.weight.to(dtype)
+    beta = torch.zeros(x.shape[1], **like) if norm.bias is None else norm.bias.to(dtype)
     if uses_batch(norm):
         return BNAffine(gamma, beta, True, norm.eps)
     gamma = gamma * (norm.running_var.to(dtype) + norm.eps).rsqrt()
@@ -102,7 +102,7 @@ def update_running_stats(norm: nn.Module, mean: Tensor, var: Tensor, count: int)
         return
     momentum = norm.momentum or 0.0
     if norm.num_batches_tracked is not None:
-        norm.num_batches_tracked += 1
+        norm.num_batches_tracked.add_(1)
         if norm.momentum is None:  # a cumulative average
             momentum = 1 / float(norm.num_batches_tracked)
     for running, new in ((norm.running_mean, mean), (norm.running_var, var * (count / (count - 1)))):
