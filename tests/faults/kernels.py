@@ -22,7 +22,7 @@ FAULTS = [
     Fault('gradient of the base kernel from the last sample alone, in C++', CSRC,
           'sums[t] += of_x.taps[t]', 'sums[t] = of_x.taps[t]', KERNELS),
     Fault('maps of a base layer beyond the fourth alone', CSRC, 'area, t == 0, u);', 'area, true, u);',
-          (OPS, 'more_maps_than_one_pass')),
+          KERNELS),
     Fault('gradient from the next row, in C++', CSRC,
           'value = inside.only(inside.right, load<A>(here + 1));', 'value = load<A>(here + 1);', KERNELS),
     Fault('gradient through the means of the shortcut missing, in C++', CSRC,

@@ -12,6 +12,7 @@ needs_kernels = pytest.mark.skipif(
     kernels() is None, reason='the C++ kernels are not built: python -m mmdla.ops.build')
 FAST = ['folded', pytest.param('kernels', marks=needs_kernels)]
 TOLERANCE = dict(rtol=1e-9, atol=1e-9)
+BASE_LAYERS = 6  # the kernels add up four maps at a time
 
 
 def norm_of(channels, mode, dtype):
@@ -85,23 +86,23 @@ def base_step(x, value_weight, weights, past, norm, drop_path):
 
 
 def base_layers(branch, shortcut, value_weight, score, lambda_l, d, excite_weight, norm, drop_path):
-    """Three layers over shared maps; a map is an output itself."""
+    """Layers over shared maps; a map is an output itself."""
     values, out = (), shortcut * 1
-    for index in range(3):
+    for index in range(BASE_LAYERS):
         x, _, y, _ = ops.add_relu_mean(branch * (index + 1), out * 0.5)
-        weights = torch.stack([score * y + t for t in range(index + 1)], 1)
-        out, values = base_step(x, value_weight * (index + 1), weights, values, norm, drop_path)
+        weights = torch.stack([torch.sin(score * y + t) for t in range(index + 1)], 1)
+        out, values = base_step(x, value_weight / (index + 1), weights, values, norm, drop_path)
     return out, values[1] if lambda_l is None else values[-1].mean((2, 3))
 
 
 def base_definition(branch, shortcut, value_weight, score, lambda_l, d, excite_weight, norm, drop_path):
     """``base_layers`` by MRLA, Eq. 2, written out."""
     values, out = [], shortcut
-    for index in range(3):
+    for index in range(BASE_LAYERS):
         x = F.relu(branch * (index + 1) + out * 0.5)
         weights = score * x.flatten(2).mean(2)
-        values.append(depthwise(x, value_weight * (index + 1)))
-        attended = sum((weights + t)[:, :, None, None] * v for t, v in enumerate(values))
+        values.append(depthwise(x, value_weight / (index + 1)))
+        attended = sum(torch.sin(weights + t)[:, :, None, None] * v for t, v in enumerate(values))
         out = x + drop_path(F.relu(norm(attended)))
     return out, values[1] if lambda_l is None else values[-1].mean((2, 3))
 
