@@ -96,6 +96,7 @@ def settle_checkpoint(cfg, args) -> str:
     cfg.load_from = args.checkpoint
     if args.checkpoint:
         cfg.start_from = None
+        start.leave_out_backbones(cfg)
         return args.checkpoint
     start.settle(cfg, args.start_from)
     if not cfg.get('start_from'):

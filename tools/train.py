@@ -85,8 +85,7 @@ def settle_checkpoint(cfg, resume) -> None:
     if cfg.get('load_from'):
         if '://' not in cfg.load_from and not os.path.isfile(cfg.load_from):
             raise UserError(f'checkpoint {cfg.load_from} does not exist: check the path.')
-        if cfg.model.get('backbone'):
-            cfg.model.backbone.init_cfg = None
+        start.leave_out_backbones(cfg)
 
 
 def check_length(cfg) -> None:

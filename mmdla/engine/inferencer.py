@@ -8,6 +8,7 @@ import cv2
 import torch
 from mmengine.config import Config
 
+from mmdla.engine.start import leave_out_backbones
 from mmdla.errors import UserError, reason
 from mmdla.files import read_picture
 from mmdla.pretrained import check_fit, read_checkpoint, state_dict_of
@@ -21,6 +22,7 @@ def build_inferencer(config: Config, checkpoint: str, device: str):
             config's model.
     """
     check_device(device)
+    leave_out_backbones(config)
     content = read_checkpoint(checkpoint)
     state_dict_of(content, checkpoint)
     try:

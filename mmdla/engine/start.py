@@ -43,9 +43,7 @@ class Start(NamedTuple):
     norms: Sequence[str] = ()
 
     def fill(self, model: nn.Module) -> None:
-        """Initialise the model where it is not yet, and put the tensors in."""
-        if not model.is_init:
-            model.init_weights()
+        """Put the tensors in."""
         model.load_state_dict(self.tensors, strict=False)
         print_log(str(self), 'current', logging.INFO)
 
@@ -92,6 +90,11 @@ def prepare(cfg: Config) -> None:
     if '://' not in cfg.start_from and not os.path.isfile(cfg.start_from):
         raise UserError(f'the trained model {cfg.start_from} does not exist: name the checkpoint of a '
                         'detector or classifier with --start-from FILE.')
+    leave_out_backbones(cfg)
+
+
+def leave_out_backbones(cfg: Config) -> None:
+    """Keep the backbone's constructor from loading its own start, for a model that is loaded whole."""
     if cfg.model.get('backbone'):
         cfg.model.backbone.init_cfg = None
 

@@ -149,8 +149,6 @@ class TIMMBackbone(Trunk, host.TIMMBackbone):
             parent, _, child = run.name.rpartition('.')
             parent = self.timm_model.get_submodule(parent)
             setattr(parent, child, TIMMStage(getattr(parent, child), self, index, run.channels_last))
-        for attention in self.attention:  # mmpretrain calls init_weights only without timm's weights
-            attention.init_weights(attention_init)
 
     def step(self, attention: nn.Module, index: int, block: nn.Module, x: Tensor, state,
              channels_last: bool) -> Tuple[Tensor, object]:

@@ -1,11 +1,8 @@
 """Mixin that all backbones of this package share."""
-from contextlib import contextmanager
-from copy import deepcopy
 from inspect import Parameter, signature
-from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 import torch.utils.checkpoint as cp
-from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from mmdla.attention.interaction import (
@@ -15,9 +12,10 @@ from mmdla.attention.interaction import (
     interaction_class,
 )
 from mmdla.errors import UserError, choose
-from mmdla.pretrained import load_backbone, under_present_names
+from mmdla.pretrained import under_present_names
 
 from .arguments import dim_per_head, interaction_arguments
+from .initialization import Initialized, forget_start
 
 IN_INTERACTION = ': it is one of the interaction, interaction=dict(type=..., ...)'
 ADVICE = {
@@ -35,21 +33,6 @@ def rename_before_loading(state_dict: dict, prefix: str, *args) -> None:
     state_dict.update({prefix + name: value for name, value in own.items()})
 
 
-@contextmanager
-def without_false_warning() -> Iterator[None]:
-    """A context without some hosts' warning that there are no weights: here they are loaded later."""
-    logger = MMLogger.get_current_instance()
-
-    def is_true(record) -> bool:
-        return not record.getMessage().startswith('No pre-trained weights')
-
-    logger.addFilter(is_true)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_true)
-
-
 def parameters_of(cls: type) -> Set[str]:
     """Names of the arguments of a class's constructor, through ``**kwargs`` those of its bases."""
     names: Set[str] = set()
@@ -62,7 +45,7 @@ def parameters_of(cls: type) -> Set[str]:
     return names
 
 
-class Trunk:
+class Trunk(Initialized):
     """A mixin ahead of a host's backbone: layer attention after its blocks.
 
     Its constructor calls ``super().__init__(**self.host_arguments(...))`` and then ``add_attention``;
@@ -81,12 +64,12 @@ class Trunk:
         with_cp (bool): Whether to recompute each block, with its attention, in the backward pass.
         init_cfg (dict | list[dict], optional): As in the host, but
             ``dict(type='Pretrained', checkpoint=...)`` is strict, see
-            :func:`mmdla.pretrained.load_backbone`.
+            :func:`mmdla.pretrained.load_backbone`, and loaded by the constructor if it is a file, see
+            :class:`mmdla.trunks.initialization.Initialized`.
 
     Attributes:
         attention (nn.ModuleList): One :class:`mmdla.attention.Interaction` for each stage.
         attention_init (str): A key of ``mmdla.attention.interaction.GAMMAS``.
-        pretrained_cfgs (list[dict]): Parts of init_cfg that name a checkpoint.
         non_shape_arguments (dict): Arguments, with their defaults, that do not affect the tensors'
             shapes, so that a state_dict cannot tell them.
         norms_outputs (bool): Whether a norm ``norm0``, ``norm1``, ... makes each output.
@@ -101,7 +84,6 @@ class Trunk:
     takes_anything = False
     advice: Dict[str, str] = {}
     recomputes = False
-    pretrained_cfgs: Sequence[dict] = ()
 
     def host_arguments(self, arguments: dict) -> dict:
         """Arguments for the host's constructor; the checkpoints in init_cfg become ``pretrained_cfgs``.
@@ -110,7 +92,7 @@ class Trunk:
             UserError: For one that the host does not have.
         """
         ancestors = type(self).__mro__
-        known = parameters_of(ancestors[ancestors.index(Trunk) + 1])
+        known = parameters_of(ancestors[ancestors.index(Initialized) + 1])
         known = (known | {'with_cp'}) - ({'pretrained'} if not self.takes_anything else set())
         for name in arguments:
             unset = name == 'pretrained' and arguments[name] is None  # as in old configs of the hosts
@@ -166,6 +148,7 @@ class Trunk:
                             'transformers (others would set zero_start): choose one of these, or '
                             '\'scaled\' or \'one\'.')
         self._register_load_state_dict_pre_hook(rename_before_loading)
+        self._register_load_state_dict_pre_hook(forget_start, with_module=True)
         self.train()
 
     def scan(self, stage: int, blocks: Iterable[Callable], x: Tensor, state,
@@ -285,19 +268,6 @@ class Trunk:
 
     def resize(self, tensors: Dict[str, Tensor], filename: str) -> None:
         """What :meth:`fit` does."""
-
-    def init_weights(self) -> None:
-        if self.is_init:
-            return
-        built = [(layer, deepcopy(layer.state_dict())) for layer in self.plugin_layers().values()]
-        with without_false_warning():
-            super().init_weights()
-        for layer, tensors in built:  # plugins keep their own initialisation
-            layer.load_state_dict(tensors)
-        for attention in self.attention:
-            attention.init_weights(self.attention_init)
-        for cfg in self.pretrained_cfgs:
-            load_backbone(self, cfg['checkpoint'], cfg.get('prefix'))
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
         """As in mmpretrain; attention counts as its block, what a stage shares as the first block."""

@@ -27,8 +27,6 @@ FAULTS = [
           (TESTS, 'another_number')),
     Fault('style not compared', START, 'if theirs and own and theirs != own:', 'if False:',
           (TESTS, 'own_detector')),
-    Fault('the attention has no start in a test', START, '    if not model.is_init:\n',
-          '    if False:\n', (TOOLS, 'start_detects')),
     Fault('the model is filled again', 'mmdla/engine/runner.py', '            self.start = None\n', '',
           (TESTS, 'fills_the_model_once')),
     Fault('hooks do not hear of the start', 'mmdla/engine/runner.py',

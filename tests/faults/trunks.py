@@ -7,6 +7,7 @@ LII = (EQUATIONS, 'test_lii')
 RLA = ('tests/gates/test_comparison_systems.py', 'test_rla')
 RESNET = 'tests/trunks/test_resnet.py'
 FROZEN = (RESNET, 'frozen_stages_are_frozen and dla_l')
+INITIALIZATION = 'tests/trunks/test_initialization.py'
 START = ('tests/trunks/test_resnet_start.py', 'zero_init_starts and 18')
 PLUGINS = 'tests/trunks/test_plugins.py'
 TRANSFORMER = 'tests/trunks/test_vision_transformer.py'
@@ -26,9 +27,16 @@ FAULTS = [
     Fault('tensors that a checkpoint may have, of another stage', f'{TRUNKS}/trunk.py',
           "f'attention.{index}.{prefix}'", "f'attention.0.{prefix}'",
           (PLUGINS, 'rla_from_a_classifier')),
-    Fault('attention_init ignored', f'{TRUNKS}/trunk.py',
+    Fault('attention_init ignored', f'{TRUNKS}/initialization.py',
           'attention.init_weights(self.attention_init)', "attention.init_weights('one')", START),
-    Fault('plugins initialised as the trunk', f'{TRUNKS}/trunk.py',
+    Fault('nothing initialised by the constructor', f'{TRUNKS}/initialization.py',
+          '        model.initialize()\n', '', (INITIALIZATION, 'gammas')),
+    Fault('training from random weights unnoticed', f'{TRUNKS}/initialization.py',
+          'if trunk.training and', 'if False and', (INITIALIZATION, 'is_missed')),
+    Fault('a start is missed after a state dict was loaded', f'{TRUNKS}/trunk.py',
+          '        self._register_load_state_dict_pre_hook(forget_start, with_module=True)\n', '',
+          (INITIALIZATION, 'not_missed')),
+    Fault('plugins initialised as the trunk', f'{TRUNKS}/initialization.py',
           'layer.load_state_dict(tensors)', 'pass', (PLUGINS, 'keeps_its_own_start')),
     Fault('RLA accepted where no block widens', f'{TRUNKS}/trunk.py',
           'if not self.widens and any(', 'if False and any(',
