@@ -92,7 +92,7 @@ FAULTS = [
     Fault('frozen stages counted from one', f'{TRUNKS}/resnet.py',
           'return stage < self.frozen_stages', 'return stage + 1 < self.frozen_stages', FROZEN),
     Fault('attention frozen in training alone', f'{TRUNKS}/trunk.py',
-          'rename_before_loading)\n        self.train()', 'rename_before_loading)', FROZEN),
+          'with_module=True)\n        self.train()', 'with_module=True)', FROZEN),
     Fault('frozen stages that train() sets free', f'{TRUNKS}/trunk.py',
           'self.freeze_attention()\n        return self',
           'self.requires_grad_()\n        return self', FROZEN),
