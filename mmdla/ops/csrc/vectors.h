@@ -1,4 +1,4 @@
-// SIMD vectors of 64 bytes: loads and stores with conversion from and to any floating type, and sums.
+// SIMD vectors: loads and stores with conversion from and to any floating type, and sums.
 #pragma once
 
 #include <c10/util/BFloat16.h>
@@ -11,20 +11,27 @@
 
 namespace mmdla {
 
+// g++ takes vectors apart that are longer than the machine's
+#ifdef __AVX512F__
+constexpr int vector_bytes = 64;
+#else
+constexpr int vector_bytes = 32;
+#endif
+
 template <typename A>
 struct Vector {
-  typedef A type __attribute__((vector_size(64)));
+  typedef A type __attribute__((vector_size(vector_bytes)));
 };
 
 template <typename A>
 using Lane = typename Vector<A>::type;
 
 template <typename A>
-constexpr int64_t lanes = 64 / sizeof(A);
+constexpr int64_t lanes = vector_bytes / sizeof(A);
 
-// 16 halves as bits, and bits of 16 floats
-typedef uint16_t HalfBits __attribute__((vector_size(32)));
-typedef uint32_t FloatBits __attribute__((vector_size(64)));
+// halves as bits, and bits of as many floats
+typedef uint16_t HalfBits __attribute__((vector_size(vector_bytes / 2)));
+typedef uint32_t FloatBits __attribute__((vector_size(vector_bytes)));
 
 // bfloat16 is the upper half of a float
 inline Lane<float> widen(HalfBits bits, c10::BFloat16) {
@@ -40,7 +47,7 @@ inline HalfBits narrow(Lane<float> value, c10::BFloat16) {
 }
 
 #ifdef __FLT16_MANT_DIG__
-typedef _Float16 Halves __attribute__((vector_size(32)));
+typedef _Float16 Halves __attribute__((vector_size(vector_bytes / 2)));
 
 inline Lane<float> widen(HalfBits bits, c10::Half) {
   return __builtin_convertvector((Halves)bits, Lane<float>);
@@ -52,13 +59,13 @@ inline HalfBits narrow(Lane<float> value, c10::Half) {
 #else
 inline Lane<float> widen(HalfBits bits, c10::Half) {
   Lane<float> value;
-  for (int i = 0; i < 16; ++i) value[i] = c10::Half(bits[i], c10::Half::from_bits());
+  for (int i = 0; i < lanes<float>; ++i) value[i] = c10::Half(bits[i], c10::Half::from_bits());
   return value;
 }
 
 inline HalfBits narrow(Lane<float> value, c10::Half) {
   HalfBits bits;
-  for (int i = 0; i < 16; ++i) bits[i] = c10::Half(value[i]).x;
+  for (int i = 0; i < lanes<float>; ++i) bits[i] = c10::Half(value[i]).x;
   return bits;
 }
 #endif
@@ -98,17 +105,11 @@ inline Lane<A> relu(Lane<A> value) {  // keeps NaN, as in PyTorch
 
 template <typename A>
 inline A total(Lane<A> value) {
-  typedef A Half __attribute__((vector_size(32)));
-  typedef A Quarter __attribute__((vector_size(16)));
-  Half halves[2];
-  std::memcpy(halves, &value, sizeof(halves));
-  halves[0] += halves[1];
-  Quarter quarters[2];
-  std::memcpy(quarters, halves, sizeof(quarters));
-  quarters[0] += quarters[1];
-  A sum = 0;
-  for (size_t i = 0; i < sizeof(Quarter) / sizeof(A); ++i) sum += quarters[0][i];
-  return sum;
+  A parts[lanes<A>];
+  std::memcpy(parts, &value, sizeof(parts));
+  for (int64_t step = lanes<A> / 2; step; step /= 2)
+    for (int64_t i = 0; i < step; ++i) parts[i] += parts[i + step];
+  return parts[0];
 }
 
 // count, rounded up to a multiple of the vector's length
