@@ -41,7 +41,9 @@ class Initialized(metaclass=InitializesAtTheEnd):
     not_loaded: List[dict] = []
 
     def initialize(self) -> None:
-        """Initialise all parameters. Called once, by the constructor."""
+        """Initialise all parameters, unless on the meta device. Called once, by the constructor."""
+        if any(parameter.is_meta for parameter in self.parameters()):
+            return
         built = [(layer, deepcopy(layer.state_dict())) for layer in self.plugin_layers().values()]
         if not self.is_init:  # as a host's class is that has loaded weights
             with without_false_warning():

@@ -200,10 +200,9 @@ def test_a_plugin_keeps_its_own_start():
 
 
 def test_a_gate_does_not_start_from_a_plain_resnet(tmp_path):
-    model = ResNet(18, plugins=[dict(cfg=dict(type='mmdla.SE'))],
-                        init_cfg=save(tmp_path, torchvision.models.resnet18()))
+    start = save(tmp_path, torchvision.models.resnet18())
     with pytest.raises(UserError, match='16 missing .* it is of the plain network, without'):
-        model.init_weights()
+        ResNet(18, plugins=[dict(cfg=dict(type='mmdla.SE'))], init_cfg=start)
 
 
 def test_rla_from_a_classifier_to_a_detector(tmp_path):
@@ -214,9 +213,9 @@ def test_rla_from_a_classifier_to_a_detector(tmp_path):
     detector.init_weights()
     for name, value in detector.state_dict().items():
         assert torch.equal(trained.state_dict()[name], value), name
-    again = RLAResNet(18, hidden_channels=8, hidden_output=True, init_cfg=save(tmp_path, detector))
+    start = save(tmp_path, detector)
     with pytest.raises(UserError, match='attention.3.output'):
-        again.init_weights()
+        RLAResNet(18, hidden_channels=8, hidden_output=True, init_cfg=start)
 
 
 FORMS = {
