@@ -71,6 +71,7 @@ def to_onnx(graph: Graph, inputs: Sequence[Tensor], exporter: str) -> bytes:
     """
     names = dict(input_names=list(graph.inputs), output_names=graph.outputs)
     file = io.BytesIO()
+    graph.network.eval()  # the legacy exporter puts its mode, and so its parts', back
     try:
         with quiet(), torch.no_grad():
             if exporter == 'legacy':

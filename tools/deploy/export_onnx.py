@@ -50,7 +50,8 @@ def main() -> None:
         raise UserError(f'--shape {shape[0]} {shape[1]}: give at least 32 pixels, of a detector multiples '
                         'of 32.')
     pictures = {path: read_picture(path) for path in args.images}
-    inferencer = build_inferencer(cfg, args.checkpoint, 'cpu')
+    with export.quiet():
+        inferencer = build_inferencer(cfg, args.checkpoint, 'cpu')
     model = inferencer.model
     facts = None
     if detector:
