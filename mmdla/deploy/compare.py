@@ -25,7 +25,7 @@ class Agreement(NamedTuple):
     mask: float
 
 
-def noise(facts: dict, shape) -> np.ndarray:
+def noise(shape) -> np.ndarray:
     """A picture of noise, (H, W, 3)."""
     return np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
 

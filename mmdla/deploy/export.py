@@ -63,6 +63,12 @@ def example(graph: Graph, shape: Tuple[int, int], feeds: Dict[str, Tensor]) -> L
     return found
 
 
+def of_one_size(graph: Graph) -> Graph:
+    """The graph with a dynamic batch, or number of RoIs, alone."""
+    inputs = {name: {0: axes[0]} for name, axes in graph.inputs.items()}
+    return graph._replace(inputs=inputs)
+
+
 def to_onnx(graph: Graph, inputs: Sequence[Tensor], exporter: str) -> bytes:
     """The content of an ONNX file, with its dynamic axes.
 
@@ -76,15 +82,16 @@ def to_onnx(graph: Graph, inputs: Sequence[Tensor], exporter: str) -> bytes:
         with quiet(), torch.no_grad():
             if exporter == 'legacy':
                 torch.onnx.export(graph.network, tuple(inputs), file, dynamo=False,
-                                  opset_version=OPSET[exporter], dynamic_axes=dynamic_axes(graph), **names)
+                                  opset_version=OPSET[exporter], dynamic_axes=dynamic_axes(graph),
+                                  **names)
             else:
                 torch.onnx.export(graph.network, tuple(inputs), dynamo=True, verbose=False,
                                   opset_version=OPSET[exporter], dynamic_shapes=dynamic_shapes(graph),
                                   **names).save(file)
     except Exception as error:
         raise UserError(f'torch.onnx cannot export {type(graph.network).__name__} with the {exporter} '
-                        f'exporter ({reason(error)}): try the other one (--exporter), or report the '
-                        'config with MMDLA_TRACEBACK=1.') from error
+                        f'exporter ({reason(error)}): try the other one (--exporter), or --fixed-shape '
+                        'where the size is in the way.') from error
     return file.getvalue()
 
 
@@ -117,16 +124,25 @@ def difference(content: bytes, network: nn.Module, inputs: Sequence[Tensor],
                names: Sequence[str]) -> Tuple[float, Tuple[Tensor, ...]]:
     """The largest difference of any output, over its largest value, and PyTorch's outputs."""
     import onnxruntime
-    session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
-    found = session.run(None, {name: tensor.numpy() for name, tensor in zip(names, inputs)})
-    with torch.no_grad():
-        wanted = network(*inputs)
+    shape = tuple(inputs[0].shape)
+    try:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        session = onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
+        found = session.run(None, {name: tensor.numpy() for name, tensor in zip(names, inputs)})
+        with torch.no_grad():
+            wanted = network(*inputs)
+    except Exception as error:
+        raise UserError(f'the exported {type(network).__name__} does not run on {shape} ({reason(error)}): '
+                        'use --fixed-shape for a network of one size, or the other exporter '
+                        '(--exporter).') from error
     wanted = wanted if isinstance(wanted, (tuple, list)) else (wanted, )
     errors = [0.0]
     for ours, theirs in zip(found, wanted):
         if ours.shape != tuple(theirs.shape):
             raise UserError(f'onnxruntime returns an output of shape {ours.shape} where PyTorch returns '
-                            f'{tuple(theirs.shape)}: try the other exporter (--exporter).')
+                            f'{tuple(theirs.shape)}: use --fixed-shape, or the other exporter '
+                            '(--exporter).')
         if theirs.numel():
             scale = max(theirs.abs().max().item(), 1e-9)
             errors.append(float(np.abs(ours - theirs.numpy()).max()) / scale)

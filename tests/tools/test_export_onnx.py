@@ -54,6 +54,18 @@ def counts(output):
 
 @needs_packages
 @pytest.mark.parametrize('exporter', ['legacy', pytest.param('dynamo', marks=pytest.mark.full)])
+def test_classifier_of_one_size(exporter, call, save, tmp_path):
+    import onnxruntime
+    config, out = MINI / 'dla_l18_mini_shapes.py', tmp_path / 'out' / 'a.onnx'
+    done = call('deploy/export_onnx.py', config, save(config), '--out', out, '--shape', 64, 96,
+                '--exporter', exporter, '--fixed-shape')
+    assert done.returncode == 0, done.stderr
+    shape = onnxruntime.InferenceSession(str(out)).get_inputs()[0].shape
+    assert isinstance(shape[0], str) and shape[1:] == [3, 64, 96]
+
+
+@needs_packages
+@pytest.mark.parametrize('exporter', ['legacy', pytest.param('dynamo', marks=pytest.mark.full)])
 def test_classifier(exporter, call, save, tmp_path):
     import onnxruntime
     config, out = MINI / 'dla_l18_mini_shapes.py', tmp_path / 'out' / 'a.onnx'
@@ -98,7 +110,8 @@ model = dict(
     _delete_=True, type='RetinaNet',
     data_preprocessor=dict(type='DetDataPreprocessor', mean=[120., 110., 100.], std=[58., 57., 56.],
                            bgr_to_rgb={rgb}, pad_size_divisor=32),
-    backbone=dict(type='mmdla.MRLAResNet', depth=18, stem_channels=16, base_channels=16),
+    backbone=dict(type='mmdla.MRLAResNet', depth=18, stem_channels=16, base_channels=16,
+                  out_indices=(0, 1, 2, 3)),
     neck=dict(type='FPN', in_channels=[16, 32, 64, 128], out_channels=32, start_level=1,
               add_extra_convs='on_input', num_outs=5),
     bbox_head=dict(
@@ -177,12 +190,15 @@ def test_a_pipeline_that_it_does_not_do(step, words, call, save, tmp_path):
     ('{config} {config} --out {out}', 'cannot be read'),
     ('{config} none.pth --out {out}.txt', 'must end in .onnx'),
     ('{config} none.pth --out {out} --shape 8 8', 'at least 32 pixels'),
-    ('{config} none.pth --out {out} --images none.png', 'none.png cannot be read as a picture'),
+    ('{config} none.pth --out {out} --images none.png', '--images is for detectors'),
+    ('{detector} none.pth --out {out} --images none.png', 'none.png cannot be read as a picture'),
+    ('{detector} none.pth --out {out} --shape 64 70', 'multiples of 32 for a detector'),
 ])
 @needs_packages
 def test_bad_inputs(arguments, words, call, tmp_path):
     config, out = MINI / 'dla_l18_mini_shapes.py', tmp_path / 'out' / 'a.onnx'
-    done = call('deploy/export_onnx.py', *arguments.format(config=config, out=out).split())
+    done = call('deploy/export_onnx.py', *arguments.format(
+        config=config, out=out, detector=MINI / 'faster_rcnn_dla_l18_mini.py').split())
     refused(done, words, out.parent)
 
 

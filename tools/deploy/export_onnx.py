@@ -27,8 +27,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint')
     parser.add_argument('--out', metavar='FILE.onnx', help='(default: work_dirs/CONFIG_NAME.onnx)')
     parser.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'),
-                        help='size to trace with; any other runs, too (default: 224 224, of a detector '
-                        '256 320)')
+                        help='size to trace with; any other runs, too (default: 224 224, or 256 320 of a '
+                        'detector)')
+    parser.add_argument('--fixed-shape', action='store_true',
+                        help='no other size than --shape, for trunks whose graph depends on it')
     parser.add_argument('--exporter', choices=list(export.OPSET), default='dynamo',
                         help='the one by torch.export, or the legacy one by tracing that torch before '
                         '2.9 takes by itself (default: %(default)s)')
@@ -47,8 +49,10 @@ def main() -> None:
     detector = cfg.get('default_scope') == 'mmdet'
     shape = tuple(args.shape or ((256, 320) if detector else (224, 224)))
     if min(shape) < 32 or (detector and any(size % 32 for size in shape)):
-        raise UserError(f'--shape {shape[0]} {shape[1]}: give at least 32 pixels, of a detector multiples '
-                        'of 32.')
+        raise UserError(f'--shape {shape[0]} {shape[1]}: give at least 32 pixels, and multiples of 32 for '
+                        'a detector.')
+    if args.images and (not detector or args.fixed_shape):
+        raise UserError('--images is for detectors of any size: leave it out, others are compared on noise.')
     pictures = {path: read_picture(path) for path in args.images}
     with export.quiet():
         inferencer = build_inferencer(cfg, args.checkpoint, 'cpu')
@@ -60,24 +64,25 @@ def main() -> None:
     else:
         graphs = settings.classifier_graphs(model)
     files, feeds = {}, {}
-    for graph in graphs:
+    for graph in map(export.of_one_size, graphs) if args.fixed_shape else graphs:
         path = part(out, graph.part) if graph.part else out
         inputs = export.example(graph, shape, feeds)
         content = export.to_onnx(graph, inputs, args.exporter)
         error, outputs = export.difference(content, graph.network, inputs, list(graph.inputs))
-        if 'pixels' in graph.inputs:
+        if not graph.part:
             feeds = dict(zip(graph.outputs, outputs))
-            other = export.example(graph, (shape[0] + 32, shape[1] + 64), {})
-            other = [tensor[:1] for tensor in other]
+            size = shape if args.fixed_shape else (shape[0] + 32, shape[1] + 64)
+            other = [tensor[:1] for tensor in export.example(graph, size, {})]
             error = max(error, export.difference(content, graph.network, other, list(graph.inputs))[0])
         print(f'{path.name}: largest difference to PyTorch {error:.1e} of the largest output')
         if not error <= MOST:
             raise UserError(f'the outputs of {path.name} differ by {error:.1e}, more than {MOST:.0e}, so '
-                            'that nothing is written: try the other exporter (--exporter).')
+                            'that nothing is written: use --fixed-shape, or the other exporter '
+                            '(--exporter).')
         files[path] = export.with_facts(content, facts) if facts and not graph.part else content
     export.write(files)
-    if detector:
-        compare.detections(inferencer, out, pictures or {'noise': compare.noise(facts, shape)})
+    if detector and not args.fixed_shape:
+        compare.detections(inferencer, out, pictures or {'noise': compare.noise(shape)})
     print(f'wrote {", ".join(map(str, files))}')
 
 
