@@ -32,5 +32,5 @@ setup(
     },
     install_requires=requirements('runtime'),
     extras_require={
-        name: requirements(name) for name in ('onedl', 'openmmlab', 'timm', 'tests', 'lint')},
+        name: requirements(name) for name in ('onedl', 'openmmlab', 'timm', 'deploy', 'tests', 'lint')},
 )

@@ -28,6 +28,7 @@ LAYERS = (
     ('datasets', ),
     ('models', ),
     ('engine', ),
+    ('deploy', ),
     ('doctor', ),
 )
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -6,7 +6,13 @@ from torch import Tensor, nn
 
 from mmdla.errors import UserError
 from mmdla.gates.eca import adaptive_kernel_size
-from mmdla.ops import channel_convolution, head_scores, runs_forward_of, self_score
+from mmdla.ops import (
+    channel_convolution,
+    head_scores,
+    repeat_over_heads,
+    runs_forward_of,
+    self_score,
+)
 
 
 class LayerQKV(nn.Module):
@@ -69,7 +75,7 @@ class LightLayerQKV(LayerQKV):
         """
         if self.is_hooked():
             scores = head_scores(*self.query_and_key(y), self.dim_per_head)
-            return scores.sigmoid().repeat_interleave(self.dim_per_head, -1)
+            return repeat_over_heads(scores.sigmoid(), self.dim_per_head)
         return self_score(y, self.query_key_weight(), self.dim_per_head)
 
 
@@ -85,4 +91,4 @@ def softmax_over_layers(query: Tensor, keys: Tensor, dim_per_head: int) -> Tenso
         Tensor: Weights of the layers, repeated over each head's channels, (B, l, C).
     """
     scores = head_scores(query[:, None], keys, dim_per_head)
-    return scores.softmax(1).repeat_interleave(dim_per_head, -1)
+    return repeat_over_heads(scores.softmax(1), dim_per_head)

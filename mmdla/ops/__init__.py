@@ -10,6 +10,7 @@ from .means import (
     dsu_update,
     dsu_update_is_fast,
     head_scores,
+    repeat_over_heads,
     self_score,
 )
 from .norm import FoldedNorm, runs_forward_of
@@ -17,6 +18,6 @@ from .norm import FoldedNorm, runs_forward_of
 __all__ = [
     'FoldedNorm', 'add_relu', 'add_relu_mean', 'base_attention', 'base_is_fast',
     'channel_convolution', 'dsu', 'dsu_is_fast', 'dsu_update', 'dsu_update_is_fast', 'gap',
-    'head_scores', 'light_attention', 'light_is_fast', 'runs_forward_of', 'scale', 'self_score', 'use',
-    'weighted_sum'
+    'head_scores', 'light_attention', 'light_is_fast', 'repeat_over_heads', 'runs_forward_of', 'scale',
+    'self_score', 'use', 'weighted_sum'
 ]

@@ -113,6 +113,12 @@ def has_kernels() -> bool:
 
 
 @torch.compiler.assume_constant_result
+def exports_onnx() -> bool:
+    """Whether this call is traced by either exporter of torch.onnx."""
+    return torch.onnx.is_in_onnx_export()
+
+
+@torch.compiler.assume_constant_result
 def asked_for() -> Optional[str]:
     only = _only.get()
     return 'reference' if only is not None and torch.onnx.is_in_onnx_export() else only

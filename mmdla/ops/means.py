@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backend import means_are_fast
+from .backend import exports_onnx, means_are_fast
 from .norm import accumulator, runs_forward_of
 
 
@@ -23,7 +23,11 @@ def channel_convolution(y: Tensor, weights: Tensor) -> Tensor:
     if means_are_fast(y, weights):
         dtype, tensors = for_kernels(y, weights)
         return torch.ops.mmdla.channel_convolution(*tensors).to(dtype)
-    width = weights.shape[-1]
+    num_layers, _, width = weights.shape
+    if exports_onnx():  # the legacy exporter has no unfold of one axis
+        kernels = weights.flatten(0, 1)[:, None]
+        out = F.conv1d(y, kernels, padding=width // 2, groups=num_layers)
+        return out.unflatten(1, weights.shape[:2])
     windows = F.pad(y, (width // 2, width // 2)).unfold(-1, width, 1)
     return (windows[:, :, None] * weights[:, :, None]).sum(-1)
 
@@ -32,6 +36,13 @@ def head_scores(query: Tensor, key: Tensor, dim_per_head: int) -> Tensor:
     """``<q, k> / sqrt(D)`` of each head, (..., C) and (..., C) to (..., C / D)."""
     product = (query * key).unflatten(-1, (-1, dim_per_head))
     return product.sum(-1) / math.sqrt(dim_per_head)
+
+
+def repeat_over_heads(scores: Tensor, dim_per_head: int) -> Tensor:
+    """Scores of each head, (..., C / D), repeated over its channels, (..., C)."""
+    if exports_onnx():  # the legacy exporter's repeat_interleave fails where the batch is dynamic
+        return scores[..., None].expand(*[-1] * scores.dim(), dim_per_head).flatten(-2)
+    return scores.repeat_interleave(dim_per_head, -1)
 
 
 def self_score(y: Tensor, weights: Tensor, dim_per_head: int) -> Tensor:
@@ -49,7 +60,7 @@ def self_score(y: Tensor, weights: Tensor, dim_per_head: int) -> Tensor:
         dtype, tensors = for_kernels(y, weights)
         return torch.ops.mmdla.self_score(*tensors, dim_per_head)[0].to(dtype)
     query, key = channel_convolution(y[:, None], weights[None])[:, 0].unbind(1)
-    return head_scores(query, key, dim_per_head).sigmoid().repeat_interleave(dim_per_head, -1)
+    return repeat_over_heads(head_scores(query, key, dim_per_head).sigmoid(), dim_per_head)
 
 
 def dsu_is_fast(y: Tensor, c: Tensor, squeeze: nn.Module, expand: nn.Module) -> bool:
