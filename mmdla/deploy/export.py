@@ -133,8 +133,8 @@ def difference(content: bytes, network: nn.Module, inputs: Sequence[Tensor],
         with torch.no_grad():
             wanted = network(*inputs)
     except Exception as error:
-        raise UserError(f'the exported {type(network).__name__} does not run on {shape} ({reason(error)}): '
-                        'use --fixed-shape for a network of one size, or the other exporter '
+        raise UserError(f'the exported {type(network).__name__} does not run on {shape} '
+                        f'({reason(error)}): use --fixed-shape for a network of one size, or the other exporter '
                         '(--exporter).') from error
     wanted = wanted if isinstance(wanted, (tuple, list)) else (wanted, )
     errors = [0.0]

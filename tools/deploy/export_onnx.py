@@ -27,8 +27,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint')
     parser.add_argument('--out', metavar='FILE.onnx', help='(default: work_dirs/CONFIG_NAME.onnx)')
     parser.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'),
-                        help='size to trace with; any other runs, too (default: 224 224, or 256 320 of a '
-                        'detector)')
+                        help='size to trace with; any other runs, too (default: 224 224, or 256 320 '
+                        'of a detector)')
     parser.add_argument('--fixed-shape', action='store_true',
                         help='no other size than --shape, for trunks whose graph depends on it')
     parser.add_argument('--exporter', choices=list(export.OPSET), default='dynamo',
@@ -49,10 +49,11 @@ def main() -> None:
     detector = cfg.get('default_scope') == 'mmdet'
     shape = tuple(args.shape or ((256, 320) if detector else (224, 224)))
     if min(shape) < 32 or (detector and any(size % 32 for size in shape)):
-        raise UserError(f'--shape {shape[0]} {shape[1]}: give at least 32 pixels, and multiples of 32 for '
-                        'a detector.')
+        raise UserError(f'--shape {shape[0]} {shape[1]}: give at least 32 pixels, and multiples of 32 '
+                        'for a detector.')
     if args.images and (not detector or args.fixed_shape):
-        raise UserError('--images is for detectors of any size: leave it out, others are compared on noise.')
+        raise UserError('--images is for detectors of any size: leave it out, others are compared on '
+                        'noise.')
     pictures = {path: read_picture(path) for path in args.images}
     with export.quiet():
         inferencer = build_inferencer(cfg, args.checkpoint, 'cpu')
@@ -76,8 +77,8 @@ def main() -> None:
             error = max(error, export.difference(content, graph.network, other, list(graph.inputs))[0])
         print(f'{path.name}: largest difference to PyTorch {error:.1e} of the largest output')
         if not error <= MOST:
-            raise UserError(f'the outputs of {path.name} differ by {error:.1e}, more than {MOST:.0e}, so '
-                            'that nothing is written: use --fixed-shape, or the other exporter '
+            raise UserError(f'the outputs of {path.name} differ by {error:.1e}, more than {MOST:.0e}, '
+                            'so that nothing is written: use --fixed-shape, or the other exporter '
                             '(--exporter).')
         files[path] = export.with_facts(content, facts) if facts and not graph.part else content
     export.write(files)
