@@ -9,6 +9,7 @@ from mmdla.engine import cli, preflight, start
 from mmdla.engine.progress import progress
 from mmdla.engine.resume import Saved, check_resumable, differences, is_finished
 from mmdla.engine.runner import Runner
+from mmdla.engine.schedules import check_schedules, long_warmups
 from mmdla.errors import UserError
 from mmdla.pretrained import check_fit, read_checkpoint, state_dict_of
 
@@ -140,6 +141,9 @@ def main():
     preflight.check(cfg, ('train', 'val'), args.check_data)
     scale_lr(cfg, args.auto_scale_lr)
     runner = Runner.from_cfg(cfg)
+    check_schedules(cfg, runner.train_loop.max_iters)
+    for text in long_warmups(cfg, runner.train_loop.max_iters):
+        cli.note(cfg.launcher, text)
     if checkpoint is not None:
         check_start(runner, checkpoint)
     if args.progress and runner.start:
