@@ -111,6 +111,10 @@ def check_start(runner: Runner, checkpoint: dict) -> None:
             cli.note(cfg.launcher, text)
         return
     check_fit(model, cfg.load_from, checkpoint, '' if cfg.get('resume') else 'backbone.')
+    why = '' if cfg.get('resume') else start.difference(cfg, checkpoint, 'train')
+    if why:
+        cli.note(cfg.launcher, f'{cfg.load_from} is loaded into heads of other classes than its own ({why}'
+                 '): --start-from in place of load_from makes anew what depends on them.')
     if cfg.get('resume'):
         for text in differences(cfg, checkpoint, cfg.load_from, len(runner.train_dataloader)):
             cli.note(cfg.launcher, text)
@@ -139,6 +143,8 @@ def main():
                      'train; raise train_cfg.max_epochs (or max_iters) to go on.')
             return
     preflight.check(cfg, ('train', 'val'), args.check_data)
+    if cfg.get('resume'):
+        preflight.check_recorded_classes(cfg, checkpoint, cfg.load_from, 'train')
     scale_lr(cfg, args.auto_scale_lr)
     runner = Runner.from_cfg(cfg)
     check_schedules(cfg, runner.train_loop.max_iters)

@@ -265,13 +265,14 @@ def recorded_classes(checkpoint) -> Optional[List[str]]:
     return None
 
 
-def check_recorded_classes(cfg: Config, checkpoint, filename: str) -> None:
-    """The test set's classes must be those that the checkpoint was trained on.
+def check_recorded_classes(cfg: Config, checkpoint, filename: str, split: str = 'test') -> None:
+    """A data set's classes must be those that the checkpoint was trained on.
 
     Args:
-        cfg (Config): Of the test.
+        cfg (Config): Of the test, or of the run that goes on.
         checkpoint: What the file holds.
         filename (str): Of the checkpoint.
+        split (str): Of the data set, 'train' or 'test'.
 
     Raises:
         UserError: If a name or the order differs, since labels would shift.
@@ -279,14 +280,15 @@ def check_recorded_classes(cfg: Config, checkpoint, filename: str) -> None:
     recorded = recorded_classes(checkpoint)
     if recorded is None or cfg.model.get('language_model'):
         return
-    for name, dataset in datasets_of(cfg, ('test', )):
+    for name, dataset in datasets_of(cfg, (split, )):
         classes = known_classes(dataset, cfg)
         if classes is not None and lower(classes) != lower(recorded):
             other = [(a, b) for a, b in zip(classes, recorded) if lower([a]) != lower([b])]
             where = f'such as {other[0][0]} for {other[0][1]}' if other else 'fewer or more'
+            use = 'test it' if split == 'test' else 'go on with it'
             raise UserError(
                 f'{name} has {len(classes)} classes ({shorten(classes)}) and {filename} was trained on '
-                f'{len(recorded)} ({shorten(recorded)}), {where}: test it on a set of the same classes, '
+                f'{len(recorded)} ({shorten(recorded)}), {where}: {use} on a set of the same classes, '
                 f'or if only the names differ, {way_to_rename(name, dataset, recorded, cfg)}.')
 
 
