@@ -36,9 +36,11 @@ def inputs_of(names: Sequence[str]) -> Inputs:
     Raises:
         UserError: For a name without any file.
     """
-    paths = list(dict.fromkeys(path for name in names for path in files_of(name)))
-    videos = [path for path in paths if path.lower().endswith(VIDEOS)]
-    return Inputs([path for path in paths if path not in set(videos)], videos)
+    paths = {}
+    for path in (path for name in names for path in files_of(name)):
+        paths.setdefault(os.path.abspath(path), path)
+    videos = [path for path in paths.values() if path.lower().endswith(VIDEOS)]
+    return Inputs([path for path in paths.values() if path not in videos], videos)
 
 
 def files_of(name: str) -> List[str]:
@@ -48,8 +50,7 @@ def files_of(name: str) -> List[str]:
         return below(name)
     if not glob.has_magic(name):
         raise UserError(f'{name} does not exist: check the path.')
-    found = [path for match in sorted(glob.glob(name, recursive=True))
-             for path in ([match] if os.path.isfile(match) else [])]
+    found = sorted(path for path in glob.glob(name, recursive=True) if os.path.isfile(path))
     if not found:
         raise UserError(f'{name} matches no file: check the pattern.')
     return found
