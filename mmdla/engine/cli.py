@@ -6,7 +6,7 @@ from typing import Optional
 
 from mmengine.config import Config, DictAction
 
-from mmdla.engine.config_keys import check_names, check_options
+from mmdla.engine.config_keys import check_names, check_options, make_room
 from mmdla.engine.vis_backends import check_backends
 from mmdla.errors import UserError, is_full, reason, run  # noqa: F401 (tools call cli.run)
 from mmdla.files import check_place
@@ -48,6 +48,7 @@ def read_config(filename: str, options: Optional[dict] = None) -> Config:
     try:
         cfg = Config.fromfile(filename)
         check_options(cfg, options or {})
+        make_room(cfg, options or {})
         cfg.merge_from_dict(options or {})
     except UserError:
         raise
