@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmdla.engine.data_config import datasets_of, type_name
 
 
-def tested_shape(cfg: Config) -> Optional[Tuple[int, int]]:
+def shape_in_tests(cfg: Config) -> Optional[Tuple[int, int]]:
     """Height and width after the test pipeline, of an image in landscape format, and padding.
 
     None where the pipeline leaves images as large as they are.
@@ -25,7 +25,7 @@ def tested_shape(cfg: Config) -> Optional[Tuple[int, int]]:
 def shape_after(step: dict, shape: Optional[Tuple[int, int]]) -> Optional[Tuple[int, int]]:
     """The shape after a step of a pipeline, of images with a shape ahead of it, or an unknown one."""
     kind = type_name(step).rpartition('.')[2]
-    if kind == 'CenterCrop':
+    if kind.endswith('CenterCrop'):
         width, height = pair(step['crop_size'])
         return height, width
     if 'Resize' not in kind or not step.get('scale'):
