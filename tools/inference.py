@@ -91,7 +91,8 @@ def main() -> None:
     cfg = cli.read_config(args.config)
     detector = cfg.get('default_scope') == 'mmdet'
     if args.score_thr is not None and not detector:
-        raise UserError('--score-thr is of detectors, which draw objects: leave it out for a classifier.')
+        raise UserError('--score-thr is of detectors, which draw objects: leave it out for '
+                        'a classifier.')
     inputs = inputs_of(args.images)
     sizes = {**picture_sizes(inputs.pictures), **video_sizes(inputs.videos)}
     folders = out_folders([*inputs.pictures, *inputs.videos], args.out_dir,

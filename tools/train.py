@@ -113,8 +113,8 @@ def check_start(runner: Runner, checkpoint: dict) -> None:
     check_fit(model, cfg.load_from, checkpoint, '' if cfg.get('resume') else 'backbone.')
     why = '' if cfg.get('resume') else start.difference(cfg, checkpoint, 'train')
     if why:
-        cli.note(cfg.launcher, f'{cfg.load_from} is loaded into heads of other classes than its own ({why}'
-                 '): --start-from in place of load_from makes anew what depends on them.')
+        cli.note(cfg.launcher, f'{cfg.load_from} is loaded into heads of other classes than its own '
+                 f'({why}): --start-from in place of load_from makes anew what depends on them.')
     if cfg.get('resume'):
         for text in differences(cfg, checkpoint, cfg.load_from, len(runner.train_dataloader)):
             cli.note(cfg.launcher, text)

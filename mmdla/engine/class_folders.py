@@ -113,7 +113,7 @@ def check_count(name: str, lazy, folders: List[str], cfg: Config) -> None:
 
 
 def check_names(name: str, lazy, folders: List[str]) -> None:
-    """Names of classes, where there are any beside the folders', must be of the folders in their order."""
+    """Names of classes, where there are any beside the folders', must be in the folders' order."""
     names = list(lazy.CLASSES or folders)
     if len(names) != len(folders):
         raise UserError(f'{name} has the names of {len(names)} classes ({shorten(names)}) and '

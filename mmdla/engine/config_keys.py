@@ -58,18 +58,20 @@ def check_options(cfg: Config, options: dict) -> None:
 
 
 def make_room(cfg: Config, options: dict) -> None:
-    """Let ``init_cfg.checkpoint`` be set where the config has no init_cfg: mmengine merges into dicts only.
+    """Let ``init_cfg.checkpoint`` be set where a config has no init_cfg: mmengine merges dicts only.
 
     Args:
         cfg (Config): The config before it is merged with them.
         options (dict): Of ``--cfg-options``, values by dotted names.
     """
     for option in options:
+        if not option.endswith('.init_cfg.checkpoint'):
+            continue
         first, *rest = option.removesuffix('.init_cfg.checkpoint').split('.')
         node = cfg.get(first)
         for name in rest:
             node = node.get(name) if isinstance(node, dict) else None
-        if option.endswith('.init_cfg.checkpoint') and isinstance(node, dict) and not node.get('init_cfg'):
+        if isinstance(node, dict) and not node.get('init_cfg'):
             node['init_cfg'] = dict(type='Pretrained')
 
 

@@ -125,8 +125,8 @@ def stated_classes(dataset: dict) -> Optional[List[str]]:
         key, classes = 'classes', dataset.get('classes')
     if isinstance(classes, str):
         if not os.path.isfile(os.path.expanduser(classes)):
-            raise UserError(f'{key}={classes!r} is neither a tuple nor a file: a tuple of one class needs '
-                            f'its comma, ({classes!r}, ).')
+            raise UserError(f'{key}={classes!r} is neither a tuple nor a file: a tuple of one class '
+                            f'needs its comma, ({classes!r}, ).')
         with open(os.path.expanduser(classes)) as file:
             classes = [line.strip() for line in file if line.strip()]
     return None if classes is None else list(classes)

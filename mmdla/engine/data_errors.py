@@ -48,10 +48,10 @@ def explained(dataset: dict) -> Iterator[None]:
         raise
     except TypeError as error:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-        if not unknown:
+        if not (unknown and unknown[1] in dataset):
             raise cannot_load(dataset, error) from error
-        raise UserError(f'{type_name(dataset)} of {source(dataset)} has no argument {unknown[1]}: take it '
-                        'out, or where it comes from a base config, write the data set whole, '
+        raise UserError(f'{type_name(dataset)} of {source(dataset)} has no argument {unknown[1]}: take '
+                        'it out, or where it comes from a base config, write the data set whole, '
                         f'dict(_delete_=True, type={type_name(dataset)!r}, ...).') from error
     except (ValueError, KeyError, AssertionError, RuntimeError, OSError,
             ImportError) as error:

@@ -68,9 +68,9 @@ def other_classes(cfg: Config, checkpoint: str) -> str:
         with suppress(UserError):
             stated = known_classes(dataset, cfg)
             if recorded and stated and lower(stated) != lower(recorded):
-                return (f'{checkpoint} was trained on {len(recorded)} classes ({shorten(recorded)}) and the '
-                        f'config has {len(stated)} ({shorten(stated)}): the results have the names of the '
-                        'checkpoint\'s.')
+                return (f'{checkpoint} was trained on {len(recorded)} classes ({shorten(recorded)}) and '
+                        f'the config has {len(stated)} ({shorten(stated)}): the results have the names '
+                        'of the checkpoint\'s.')
     return ''
 
 

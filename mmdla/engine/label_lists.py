@@ -7,6 +7,8 @@ from mmdla.engine.class_folders import labelled_dataset
 from mmdla.engine.data_config import datasets_of
 from mmdla.errors import UserError
 
+FORMAT = 'write a picture\'s path, a space and the number of its class, from 0, in each line'
+
 
 def check_label_lists(cfg: Config, splits) -> None:
     """Every label must be one of the head's classes, of which the data set must have as many names.
@@ -45,9 +47,7 @@ def read_labels(path: str) -> Set[int]:
         found = {line.strip().rpartition(' ')[2]: number for number, line in enumerate(file, 1)}
     for text, number in found.items():
         if not text.isdecimal():
-            raise UserError(f'line {number} of {path} has no label: write a picture\'s path, a space and '
-                            'the number of its class, from 0, in each line.')
+            raise UserError(f'line {number} of {path} has no label: {FORMAT}.')
     if not found:
-        raise UserError(f'{path} is empty: write a picture\'s path, a space and the number of its class, '
-                        'from 0, in each line.')
+        raise UserError(f'{path} is empty: {FORMAT}.')
     return {int(text) for text in found}

@@ -120,9 +120,10 @@ def check_one_hot(cfg: Config) -> None:
     if count is None or not (augments or preprocessor.get('to_onehot')):
         return
     if preprocessor.get('num_classes') != count:
-        raise UserError(f'{key}.num_classes={preprocessor.get("num_classes")} and model.head.num_classes='
-                        f'{count} differ, and {"model.train_cfg.augments" if augments else key} needs them '
-                        f'to be the same: set {key}.num_classes={count}.')
+        raise UserError(f'{key}.num_classes={preprocessor.get("num_classes")} and '
+                        f'model.head.num_classes={count} differ, and '
+                        f'{"model.train_cfg.augments" if augments else key} needs them to be the same: '
+                        f'set {key}.num_classes={count}.')
 
 
 def check_dataset(name: str, dataset: dict, cfg: Config) -> None:

@@ -51,8 +51,8 @@ def long_warmups(cfg: Config, iterations: int) -> List[str]:
         end = schedule.get('end')
         if is_warmup(schedule) and isinstance(end, int) and isinstance(length, int) and end > length:
             found.append(
-                f'the warm-up ({name}, {type_name(schedule)}) takes {end} {unit} and the run has {length},'
-                f' so that the learning rate never gets to what is set: --cfg-options {name}.end='
+                f'the warm-up ({name}, {type_name(schedule)}) takes {end} {unit} and the run has '
+                f'{length}, so that the learning rate never gets to what is set: --cfg-options {name}.end='
                 f'{max(1, length // 10)} shortens it.')
     return found
 

@@ -15,16 +15,17 @@ PACKAGES = dict(
 def check_backends(cfg: Config) -> None:
     """
     Raises:
-        UserError: If ``visualizer.vis_backends`` is no list of dicts, or needs a package that is missing.
+        UserError: If ``visualizer.vis_backends`` is no list of dicts, or one needs a missing package.
     """
     backends = (cfg.get('visualizer') or {}).get('vis_backends') or []
     if not isinstance(backends, (list, tuple)) or isinstance(backends[0], str):
-        raise UserError(f'visualizer.vis_backends={backends!r} is no list of dicts: write it in a config, '
-                        'visualizer = dict(vis_backends=[dict(type=\'TensorboardVisBackend\')]), since an '
-                        'option cannot hold one; visualizer.vis_backends.0.type=... changes the first.')
+        raise UserError(f'visualizer.vis_backends={backends!r} is no list of dicts, which an option '
+                        'cannot hold: write visualizer = dict(vis_backends=[dict('
+                        'type=\'TensorboardVisBackend\')]) in a config, or change the first with '
+                        '--cfg-options visualizer.vis_backends.0.type=TensorboardVisBackend.')
     for backend in backends:
         name = type_name(backend).rpartition('.')[2] if isinstance(backend, dict) else ''
         package = PACKAGES.get(name)
         if package and importlib.util.find_spec(package) is None:
-            raise UserError(f'{name} of visualizer.vis_backends needs the package {package}, which is not '
-                            f'installed: pip install {package}, or take it out.')
+            raise UserError(f'{name} of visualizer.vis_backends needs the package {package}, which is '
+                            f'not installed: pip install {package}, or take it out.')

@@ -244,8 +244,8 @@ def fetch(url: str, path: str) -> None:
             raise
         name = os.path.basename(url.split('?')[0])
         raise UserError(
-            f'checkpoint {url} cannot be fetched ({reason(error)}): fetch it elsewhere and put it to {path}, '
-            'or name its place, as the start of a backbone with --cfg-options '
+            f'checkpoint {url} cannot be fetched ({reason(error)}): fetch it elsewhere and put it '
+            f'to {path}, or name its place, as the start of a backbone with --cfg-options '
             f'model.backbone.init_cfg.checkpoint=/path/to/{name}.') from error
 
 

@@ -14,8 +14,9 @@ WARMUP = dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=
 
 def test_a_warmup_that_is_longer_than_the_run():
     said, = long_warmups(cfg(dict(type='StepLR', step_size=1), WARMUP), 120)
-    assert said.startswith('the warm-up (param_scheduler.1, LinearLR) takes 500 iterations and the run has '
-                           '120,') and said.endswith('--cfg-options param_scheduler.1.end=12 shortens it.')
+    assert said.startswith('the warm-up (param_scheduler.1, LinearLR) takes 500 iterations and the run '
+                           'has 120,')
+    assert said.endswith('--cfg-options param_scheduler.1.end=12 shortens it.')
     assert long_warmups(cfg(WARMUP), 500) == []
     by_epoch = dict(type='LinearLR', start_factor=0.01, end=3, convert_to_iter_based=True)
     assert 'takes 3 epochs and the run has 2,' in long_warmups(cfg(by_epoch), 120)[0]

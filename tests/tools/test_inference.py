@@ -78,8 +78,9 @@ def test_what_is_meant(tmp_path, monkeypatch):
 
 
 def test_frames_of_a_video(tmp_path):
-    video(tmp_path / 'clip.avi')
-    seen = [(Path(path).name, int(cv2.imread(path).mean())) for path in frames(str(tmp_path / 'clip.avi'))]
+    path = tmp_path / 'clip.avi'
+    video(path)
+    seen = [(Path(frame).name, int(cv2.imread(frame).mean())) for frame in frames(str(path))]
     assert [name for name, _ in seen] == ['000000.png', '000001.png', '000002.png']
     assert all(abs(value - 80 * number) < 8 for number, (_, value) in enumerate(seen))
 

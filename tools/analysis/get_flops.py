@@ -4,9 +4,9 @@
     python tools/analysis/get_flops.py configs/faster_rcnn_dla_l50_1x_coco.py --shape 800 1280
 
 mmengine's analysis of one image in test mode, with what layer attention adds counted too, see
-mmdla/engine/complexity.py; a detector's second stage sees 1000 proposals. The image has the size that the
-config's test pipeline gives one in landscape format, 800 x 1344 for COCO; the tables of configs/ are of
-the papers' 800 x 1280.
+mmdla/engine/complexity.py; a detector's second stage sees 1000 proposals. The image has the size that
+the config's test pipeline gives one in landscape format, 800 x 1344 for COCO; the tables of configs/ are
+of the papers' 800 x 1280.
 """
 import argparse
 
@@ -23,8 +23,8 @@ def main() -> None:
     parser.add_argument('config', help='config file')
     cli.add_options(parser)
     parser.add_argument('--shape', type=int, nargs=2, metavar=('H', 'W'),
-                        help='pixels (default: those of the test pipeline, padded; where it has no size, '
-                        '224 224, for CIFAR 32 32, for detectors 800 1280)')
+                        help='pixels (default: those of the test pipeline, padded; where it has no '
+                        'size, 224 224, for CIFAR 32 32, for detectors 800 1280)')
     args = parser.parse_args()
     cfg = cli.read_config(args.config, args.cfg_options)
     shape = tuple(args.shape or shape_in_tests(cfg) or usual_shape(cfg))

@@ -112,7 +112,7 @@ CASES = [
             "type='LinearLR', end=20), dict(type='CosineAnnealingLR', begin=20)]",
             'param_scheduler.1 (CosineAnnealingLR) begins after 20 epochs and the run has 1'),
     option('places of curves in a text', "'visualizer.vis_backends=\"[dict(type=1)]\"'",
-           'is no list of dicts: write it in a config'),
+           'is no list of dicts, which an option cannot hold'),
     option('a backend without its package', 'visualizer.vis_backends.0.type=NeptuneVisBackend',
            'NeptuneVisBackend of visualizer.vis_backends needs the package neptune'),
     option('outputs of no stage', 'model.backbone.out_indices=4,', 'must be a tuple of stages, from 0'),

@@ -259,7 +259,7 @@ CASES = [
                  'train_dataloader.dataset.metainfo.classes=box'),
     train_shapes('sp_split', 'data/train has no argument split: take it out',
                  same, 'train_dataloader.dataset.split=train'),
-    train_shapes('list_toomany', 'list.txt has the label 5, and model.head.num_classes=5 has those from 0',
+    train_shapes('list_toomany', 'list.txt has the label 5, and model.head.num_classes=5 has those from',
                  listed(6), LIST),
     train_shapes('list_toofew', 'list.txt has labels up to 2 only and model.head.num_classes=5',
                  listed(3), LIST),
