@@ -147,8 +147,9 @@ def main():
         preflight.check_recorded_classes(cfg, checkpoint, cfg.load_from, 'train')
     scale_lr(cfg, args.auto_scale_lr)
     runner = Runner.from_cfg(cfg)
-    check_schedules(cfg, runner.train_loop.max_iters)
-    for text in long_warmups(cfg, runner.train_loop.max_iters):
+    iterations = getattr(runner.train_loop, 'max_iters', None)
+    check_schedules(cfg, iterations)
+    for text in long_warmups(cfg, iterations):
         cli.note(cfg.launcher, text)
     if checkpoint is not None:
         check_start(runner, checkpoint)

@@ -141,7 +141,7 @@ def differences(cfg: Config, checkpoint: dict, filename: str, epoch_length: int)
     length = meta.get(EPOCH_LENGTH) or (meta['iter'] / meta['epoch'] if meta['epoch'] else epoch_length)
     processes = meta.get(PROCESSES, get_world_size())
     if epochs[1] and length != epoch_length:
-        why = (f'of {processes} processes, and this run has {get_world_size()}' if
+        why = (f'{processes} processes shared it, and now {get_world_size()}' if
                processes != get_world_size() else 'its number of processes, batch size or data set was '
                'another')
         found.append(f'{filename} had {length:g} iterations in an epoch ({why}), and this run has '

@@ -38,12 +38,12 @@ def check_schedules(cfg: Config, iterations: Optional[int] = None) -> None:
                 f'to less than {length}.')
 
 
-def long_warmups(cfg: Config, iterations: int) -> List[str]:
+def long_warmups(cfg: Config, iterations: Optional[int] = None) -> List[str]:
     """What is to be said of warm-ups that are longer than the run.
 
     Args:
         cfg (Config): Of a training run.
-        iterations (int): Of the whole run.
+        iterations (int, optional): Of the whole run, where they are known.
     """
     found = []
     for name, schedule in schedules_of(cfg):
@@ -52,8 +52,8 @@ def long_warmups(cfg: Config, iterations: int) -> List[str]:
         if is_warmup(schedule) and isinstance(end, int) and isinstance(length, int) and end > length:
             found.append(
                 f'the warm-up ({name}, {type_name(schedule)}) takes {end} {unit} and the run has '
-                f'{length}, so that the learning rate never gets to what is set: --cfg-options {name}.end='
-                f'{max(1, length // 10)} shortens it.')
+                f'{length}, so that the learning rate never gets to what is set: --cfg-options '
+                f'{name}.end={max(1, length // 10)} shortens it.')
     return found
 
 

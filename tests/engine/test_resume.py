@@ -148,7 +148,7 @@ def test_what_of_a_config_does_not_act_is_said(trained):
     assert said() == []
     assert ['had 3 iterations in an epoch (its number' in text for text in said(length=6)] == [True]
     checkpoint['meta'].update(epoch=0, iter=2, epoch_length=6, processes=2)
-    assert ['of 2 processes, and this run has 1' in text for text in said(length=12)] == [True]
+    assert ['(2 processes shared it, and now 1)' in text for text in said(length=12)] == [True]
     assert said(length=6) == []
     checkpoint['meta'].update(epoch=4, iter=12, epoch_length=3, processes=1)
     assert ['is of a run of 4 epochs, and this one has 8' in text
