@@ -9,6 +9,7 @@ from mmdla.engine import cli, preflight, start
 from mmdla.engine.progress import progress
 from mmdla.engine.resume import Saved, check_resumable, differences, is_finished
 from mmdla.engine.runner import Runner
+from mmdla.engine.schedules import check_schedules, long_warmups
 from mmdla.errors import UserError
 from mmdla.pretrained import check_fit, read_checkpoint, state_dict_of
 
@@ -109,6 +110,10 @@ def check_start(runner: Runner, checkpoint: dict) -> None:
             cli.note(cfg.launcher, text)
         return
     check_fit(model, cfg.load_from, checkpoint, '' if cfg.get('resume') else 'backbone.')
+    why = '' if cfg.get('resume') else start.difference(cfg, checkpoint, 'train')
+    if why:
+        cli.note(cfg.launcher, f'{cfg.load_from} is loaded into heads of other classes than its own '
+                 f'({why}): --start-from in place of load_from makes anew what depends on them.')
     if cfg.get('resume'):
         for text in differences(cfg, checkpoint, cfg.load_from, len(runner.train_dataloader)):
             cli.note(cfg.launcher, text)
@@ -137,8 +142,14 @@ def main():
                      'train; raise train_cfg.max_epochs (or max_iters) to go on.')
             return
     preflight.check(cfg, ('train', 'val'), args.check_data)
+    if cfg.get('resume'):
+        preflight.check_recorded_classes(cfg, checkpoint, cfg.load_from, 'train')
     scale_lr(cfg, args.auto_scale_lr)
     runner = Runner.from_cfg(cfg)
+    iterations = getattr(runner.train_loop, 'max_iters', None)
+    check_schedules(cfg, iterations)
+    for text in long_warmups(cfg, iterations):
+        cli.note(cfg.launcher, text)
     if checkpoint is not None:
         check_start(runner, checkpoint)
     if args.progress and runner.start:

@@ -134,8 +134,8 @@ def difference(content: bytes, network: nn.Module, inputs: Sequence[Tensor],
             wanted = network(*inputs)
     except Exception as error:
         raise UserError(f'the exported {type(network).__name__} does not run on {shape} '
-                        f'({reason(error)}): use --fixed-shape for a network of one size, or the other exporter '
-                        '(--exporter).') from error
+                        f'({reason(error)}): use --fixed-shape for a network of one size, or the '
+                        'other exporter (--exporter).') from error
     wanted = wanted if isinstance(wanted, (tuple, list)) else (wanted, )
     errors = [0.0]
     for ours, theirs in zip(found, wanted):

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, List, Tuple
 
-from mmengine.dist import is_main_process
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.optim import OptimWrapper
 
-from mmdla.engine.resume import SAVED_AT, Saved
+from mmdla.engine.resume import EPOCH_LENGTH, PROCESSES, SAVED_AT, Saved
 from mmdla.errors import RunError, UserError
 from mmdla.files import check_folder, written
 from mmdla.pretrained import not_finite, shorten
@@ -127,6 +127,8 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         checkpoint['meta'][SAVED_AT] = time.time()  # mmengine's own time is of some time zone
+        checkpoint['meta'].update({EPOCH_LENGTH: len(runner.train_dataloader),
+                                   PROCESSES: get_world_size()})
         bad = not_finite(checkpoint['state_dict'])
         if bad:
             raise UserError(

@@ -6,7 +6,8 @@ from typing import Optional
 
 from mmengine.config import Config, DictAction
 
-from mmdla.engine.config_keys import check_names, check_options
+from mmdla.engine.config_keys import check_names, check_options, make_room
+from mmdla.engine.vis_backends import check_backends
 from mmdla.errors import UserError, is_full, reason, run  # noqa: F401 (tools call cli.run)
 from mmdla.files import check_place
 from mmdla.hosts.compat import import_datasets
@@ -47,6 +48,7 @@ def read_config(filename: str, options: Optional[dict] = None) -> Config:
     try:
         cfg = Config.fromfile(filename)
         check_options(cfg, options or {})
+        make_room(cfg, options or {})
         cfg.merge_from_dict(options or {})
     except UserError:
         raise
@@ -68,6 +70,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if cfg.get('default_scope') in ('mmdet', 'mmpretrain'):
         import_datasets(cfg.default_scope)
     check_launcher(args.launcher)
+    check_backends(cfg)
     cfg.launcher = args.launcher
     if args.work_dir:
         cfg.work_dir = args.work_dir

@@ -57,6 +57,24 @@ def check_options(cfg: Config, options: dict) -> None:
             node = node.get(name)
 
 
+def make_room(cfg: Config, options: dict) -> None:
+    """Let ``init_cfg.checkpoint`` be set where a config has no init_cfg: mmengine merges dicts only.
+
+    Args:
+        cfg (Config): The config before it is merged with them.
+        options (dict): Of ``--cfg-options``, values by dotted names.
+    """
+    for option in options:
+        if not option.endswith('.init_cfg.checkpoint'):
+            continue
+        first, *rest = option.removesuffix('.init_cfg.checkpoint').split('.')
+        node = cfg.get(first)
+        for name in rest:
+            node = node.get(name) if isinstance(node, dict) else None
+        if isinstance(node, dict) and not node.get('init_cfg'):
+            node['init_cfg'] = dict(type='Pretrained')
+
+
 def suggestion(cfg: Config, option: str) -> str:
     """The setting that an unknown one may mean: of the same name deeper in the config, or nearly it."""
     first, *rest = option.split('.')

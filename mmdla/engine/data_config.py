@@ -109,12 +109,25 @@ def class_names(dataset: dict, cfg: Config) -> Optional[List[str]]:
     kind = host_class(dataset, cfg)
     if not is_detection(kind):
         return None
-    classes = (dataset.get('metainfo') or {}).get('classes', kind.METAINFO.get('classes'))
+    classes = stated_classes(dataset)
+    classes = kind.METAINFO.get('classes') if classes is None else classes
+    return None if classes is None else list(classes)
+
+
+def stated_classes(dataset: dict) -> Optional[List[str]]:
+    """The classes that a data set's config names, itself or in a file; None where it names none.
+
+    Raises:
+        UserError: If they are one text that is no file.
+    """
+    key, classes = 'metainfo.classes', (dataset.get('metainfo') or {}).get('classes')
+    if classes is None:
+        key, classes = 'classes', dataset.get('classes')
     if isinstance(classes, str):
-        if not os.path.isfile(classes):
-            raise UserError(f'metainfo.classes={classes!r} is neither a tuple nor a file: a tuple of '
-                            f'one class needs its comma, ({classes!r}, ).')
-        with open(classes) as file:
+        if not os.path.isfile(os.path.expanduser(classes)):
+            raise UserError(f'{key}={classes!r} is neither a tuple nor a file: a tuple of one class '
+                            f'needs its comma, ({classes!r}, ).')
+        with open(os.path.expanduser(classes)) as file:
             classes = [line.strip() for line in file if line.strip()]
     return None if classes is None else list(classes)
 

@@ -9,7 +9,7 @@ import cv2
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS
 
-from mmdla.engine.data_config import source
+from mmdla.engine.data_config import source, type_name
 from mmdla.errors import RunError, UserError, reason
 
 LISTS = 'add --check-data for a list of all that is wrong'
@@ -46,10 +46,21 @@ def explained(dataset: dict) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (TypeError, ValueError, KeyError, AssertionError, RuntimeError, OSError,
+    except TypeError as error:
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if not (unknown and unknown[1] in dataset):
+            raise cannot_load(dataset, error) from error
+        raise UserError(f'{type_name(dataset)} of {source(dataset)} has no argument {unknown[1]}: take '
+                        'it out, or where it comes from a base config, write the data set whole, '
+                        f'dict(_delete_=True, type={type_name(dataset)!r}, ...).') from error
+    except (ValueError, KeyError, AssertionError, RuntimeError, OSError,
             ImportError) as error:
-        raise UserError(f'the data set of {source(dataset)} cannot be loaded, {words(error)}: mend it '
-                        f'({LISTS}), or name another one.') from error
+        raise cannot_load(dataset, error) from error
+
+
+def cannot_load(dataset: dict, error: Exception) -> UserError:
+    return UserError(f'the data set of {source(dataset)} cannot be loaded, {words(error)}: mend it '
+                     f'({LISTS}), or name another one.')
 
 
 def load_dataset(dataset: dict):

@@ -33,6 +33,8 @@ from mmdla.engine.data_config import (
     prefixes,
     type_name,
 )
+from mmdla.engine.label_lists import check_label_lists
+from mmdla.engine.schedules import check_schedules
 from mmdla.errors import UserError
 from mmdla.pretrained import missing_start, shorten
 from mmdla.trunks.trunk import Trunk
@@ -58,6 +60,8 @@ def check(cfg: Config, splits: Sequence[str], whole_data: bool = False) -> None:
     if 'train' in splits:
         check_start(cfg.model.get('backbone') or {})
         check_constructor(cfg.get('optim_wrapper'))
+        check_one_hot(cfg)
+        check_schedules(cfg)
     datasets = list(datasets_of(cfg, splits))
     for name, dataset in datasets:
         split = name.split('_')[0]
@@ -69,6 +73,7 @@ def check(cfg: Config, splits: Sequence[str], whole_data: bool = False) -> None:
         for evaluator in evaluators_of(cfg, split):
             check_evaluator(f'{split}_evaluator', evaluator, dataset, cfg)
     check_class_folders(cfg, splits)
+    check_label_lists(cfg, splits)
     check_same_classes(cfg, splits)
     if whole_data and cli.rank(cfg.get('launcher', 'none')) == 0:
         check_data(cfg, splits)
@@ -104,6 +109,21 @@ def check_constructor(optim_wrapper: Optional[dict]) -> None:
                 f'paramwise_cfg.custom_keys, which has {key!r}: set optim_wrapper.constructor='
                 '\'DefaultOptimWrapperConstructor\', which reads it and has no rates by layer, or take '
                 'the key out.')
+
+
+def check_one_hot(cfg: Config) -> None:
+    """Labels as vectors, which Mixup and the like need, must have the length of the head's outputs."""
+    key = 'model.data_preprocessor' if cfg.model.get('data_preprocessor') else 'data_preprocessor'
+    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    augments = (cfg.model.get('train_cfg') or {}).get('augments') or preprocessor.get('batch_augments')
+    count = (cfg.model.get('head') or {}).get('num_classes')
+    if count is None or not (augments or preprocessor.get('to_onehot')):
+        return
+    if preprocessor.get('num_classes') != count:
+        raise UserError(f'{key}.num_classes={preprocessor.get("num_classes")} and '
+                        f'model.head.num_classes={count} differ, and '
+                        f'{"model.train_cfg.augments" if augments else key} needs them to be the same: '
+                        f'set {key}.num_classes={count}.')
 
 
 def check_dataset(name: str, dataset: dict, cfg: Config) -> None:
@@ -246,13 +266,14 @@ def recorded_classes(checkpoint) -> Optional[List[str]]:
     return None
 
 
-def check_recorded_classes(cfg: Config, checkpoint, filename: str) -> None:
-    """The test set's classes must be those that the checkpoint was trained on.
+def check_recorded_classes(cfg: Config, checkpoint, filename: str, split: str = 'test') -> None:
+    """A data set's classes must be those that the checkpoint was trained on.
 
     Args:
-        cfg (Config): Of the test.
+        cfg (Config): Of the test, or of the run that goes on.
         checkpoint: What the file holds.
         filename (str): Of the checkpoint.
+        split (str): Of the data set, 'train' or 'test'.
 
     Raises:
         UserError: If a name or the order differs, since labels would shift.
@@ -260,14 +281,15 @@ def check_recorded_classes(cfg: Config, checkpoint, filename: str) -> None:
     recorded = recorded_classes(checkpoint)
     if recorded is None or cfg.model.get('language_model'):
         return
-    for name, dataset in datasets_of(cfg, ('test', )):
+    for name, dataset in datasets_of(cfg, (split, )):
         classes = known_classes(dataset, cfg)
         if classes is not None and lower(classes) != lower(recorded):
             other = [(a, b) for a, b in zip(classes, recorded) if lower([a]) != lower([b])]
             where = f'such as {other[0][0]} for {other[0][1]}' if other else 'fewer or more'
+            use = 'test it' if split == 'test' else 'go on with it'
             raise UserError(
                 f'{name} has {len(classes)} classes ({shorten(classes)}) and {filename} was trained on '
-                f'{len(recorded)} ({shorten(recorded)}), {where}: test it on a set of the same classes, '
+                f'{len(recorded)} ({shorten(recorded)}), {where}: {use} on a set of the same classes, '
                 f'or if only the names differ, {way_to_rename(name, dataset, recorded, cfg)}.')
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import List, Optional, Tuple
 
 from mmengine.config import Config
+from mmengine.dist import get_world_size
 
 from mmdla.errors import UserError
 from mmdla.hosts import checkpoints
@@ -12,7 +13,7 @@ from mmdla.literal_config import literal_config
 from mmdla.names_before import present_names
 from mmdla.pretrained import read_checkpoint, state_dict_of
 
-SAVED_AT = 'saved_at'
+SAVED_AT, EPOCH_LENGTH, PROCESSES = 'saved_at', 'epoch_length', 'processes'
 TEMPLATES = ('epoch_{}.pth', 'iter_{}.pth')
 
 
@@ -96,6 +97,7 @@ def check_resumable(checkpoint, filename: str) -> None:
     meta = checkpoint.get('meta')
     if not (isinstance(meta, dict) and isinstance(checkpoint.get('message_hub'), dict)
             and all(isinstance(meta.get(name), int) for name in ('epoch', 'iter'))
+            and all(isinstance(meta.get(name, 1), int) for name in (EPOCH_LENGTH, PROCESSES))
             and isinstance(meta.get(SAVED_AT, 0), (int, float))):
         raise UserError(f'checkpoint {filename} holds weights but no state of a run, and cannot be '
                         f'resumed: start from them with --cfg-options load_from={filename}.')
@@ -136,11 +138,21 @@ def differences(cfg: Config, checkpoint: dict, filename: str, epoch_length: int)
             f'config has {kinds(now["param_scheduler"])}: use its config, or start from its weights '
             f'with --cfg-options load_from={filename}.')
     epochs = [(value or {}).get('max_epochs') for value in (before['train_cfg'], now['train_cfg'])]
-    length = meta['iter'] / meta['epoch'] if meta['epoch'] and epochs[1] else epoch_length
-    if length != epoch_length:
-        found.append(f'{filename} had {length:g} iterations in an epoch (its number of processes, batch '
-                     f'size or data set was another), and this run has {epoch_length}: learning-rate '
-                     'schedules keep their old lengths')
+    length = meta.get(EPOCH_LENGTH) or (meta['iter'] / meta['epoch'] if meta['epoch'] else epoch_length)
+    processes = meta.get(PROCESSES, get_world_size())
+    if epochs[1] and length != epoch_length:
+        why = (f'{processes} processes shared it, and now {get_world_size()}' if
+               processes != get_world_size() else 'its number of processes, batch size or data set was '
+               'another')
+        found.append(f'{filename} had {length:g} iterations in an epoch ({why}), and this run has '
+                     f'{epoch_length}: learning-rate schedules keep their old lengths, so that they end '
+                     f'{"before" if length < epoch_length else "after"} the run; go on with as many '
+                     'processes and images in a batch, or start from its weights with --cfg-options '
+                     f'load_from={filename}')
+    elif not epochs[1] and processes != get_world_size():
+        found.append(f'{filename} is of a run of {processes} processes, and this one has '
+                     f'{get_world_size()}: an iteration has another number of images, and the schedules '
+                     'go on as they were')
     elif epochs[0] != epochs[1]:
         found.append(f'{filename} is of a run of {epochs[0]} epochs, and this one has {epochs[1]}: '
                      'learning-rate schedules keep their old lengths')

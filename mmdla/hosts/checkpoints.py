@@ -33,7 +33,7 @@ from mmengine.runner.checkpoint import (
 )
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
-from mmdla.errors import UserError, reason
+from mmdla.errors import UserError, is_full, reason
 
 META = 'mmdla'
 NUMBERS = re.compile(r'[biuf][1248]|\?')  # codes of NumPy's types of numbers
@@ -226,9 +226,27 @@ def load_from_http(url: str, map_location=None):
     if get_dist_info()[0] == 0 or int(os.environ.get('LOCAL_RANK', '1')) == 0:
         if not os.path.isfile(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            torch.hub.download_url_to_file(url, path)
+            fetch(url, path)
     barrier()
     return load(path, map_location, name=url)
+
+
+def fetch(url: str, path: str) -> None:
+    """Download a file.
+
+    Raises:
+        UserError: If that is not possible, with the ways to do without a connection.
+    """
+    try:
+        torch.hub.download_url_to_file(url, path)
+    except Exception as error:
+        if is_full(error):
+            raise
+        name = os.path.basename(url.split('?')[0])
+        raise UserError(
+            f'checkpoint {url} cannot be fetched ({reason(error)}): fetch it elsewhere and put it '
+            f'to {path}, or name its place, as the start of a backbone with --cfg-options '
+            f'model.backbone.init_cfg.checkpoint=/path/to/{name}.') from error
 
 
 def load_from_storage(url: str, map_location=None):

@@ -8,6 +8,7 @@ from torch import nn
 
 from mmdla.attention.context_unit import context_unit_class
 from mmdla.attention.interaction import interaction_class
+from mmdla.errors import UserError
 
 
 def defaults_of(function: Callable) -> dict:
@@ -40,6 +41,20 @@ def dim_per_head(config: Optional[dict], defaults: dict, channels: Sequence[int]
     if 'dim_per_head' not in own:
         return defaults
     return {**defaults, 'dim_per_head': gcd(own['dim_per_head'], *channels)}
+
+
+def check_outputs(arguments: dict, stages: int) -> None:
+    """
+    Args:
+        arguments (dict): Of a backbone, ``out_indices`` may be among them.
+        stages (int): That it has.
+
+    Raises:
+        UserError: If ``out_indices`` names one that it does not have.
+    """
+    given = arguments.get('out_indices', ())
+    if not isinstance(given, (list, tuple)) or not set(given) <= set(range(stages)):
+        raise UserError(f'out_indices={given!r} must be a tuple of stages, from 0 to {stages - 1}.')
 
 
 def norm_on_maps(norm_cfg: dict) -> dict:

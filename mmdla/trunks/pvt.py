@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mmdla.registry import MODELS
 
-from .arguments import defaults_of
+from .arguments import check_outputs, defaults_of
 from .tokens import TokenTrunk, to_map
 
 
@@ -15,6 +15,7 @@ class PVTTrunk(TokenTrunk):
 
     def __init__(self, interaction: Optional[dict] = None, attention_init: str = 'scaled',
                  **kwargs) -> None:
+        check_outputs(kwargs, kwargs.get('num_stages', 4))
         super().__init__(**self.host_arguments(kwargs))
         widths = [self.embed_dims * heads for heads in self.num_heads]
         norm_cfg = kwargs.get('norm_cfg', defaults_of(host.PyramidVisionTransformer)['norm_cfg'])

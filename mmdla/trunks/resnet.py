@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmdla.errors import UserError, choose
 from mmdla.registry import MODELS
 
+from .arguments import check_outputs
 from .plugins import plugin_arguments, plugins_of_stage
 from .stage import BLOCKS, Stage
 from .trunk import Trunk
@@ -53,6 +54,7 @@ class ResNetTrunk(Trunk):
         if depth is not None:
             choose('depth', depth, self.arch_settings)
             kwargs['depth'] = depth
+        check_outputs(kwargs, kwargs.get('num_stages', 4))
         super().__init__(**self.host_arguments(kwargs))
         self.add_attention(
             interaction, attention_init,

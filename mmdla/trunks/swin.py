@@ -10,7 +10,7 @@ from torch import Tensor
 from mmdla.errors import choose
 from mmdla.registry import MODELS
 
-from .arguments import defaults_of
+from .arguments import check_outputs, defaults_of
 from .tokens import TokenTrunk, to_map
 
 
@@ -60,6 +60,7 @@ class SwinTransformer(SwinTrunk, of_mmpretrain.SwinTransformer):
                  attention_init: str = 'scaled', **kwargs) -> None:
         if isinstance(arch, str):
             choose('arch', arch.lower(), self.arch_zoo)
+        check_outputs(kwargs, 4 if isinstance(arch, str) else len(arch.get('depths', range(4))))
         super().__init__(arch, **self.host_arguments(kwargs))
         widths = [stage.embed_dims for stage in self.stages]
         norm_cfg = kwargs.get('norm_cfg') or defaults_of(of_mmpretrain.SwinTransformer)['norm_cfg']
@@ -107,8 +108,9 @@ class DetSwinTransformer(SwinTrunk, of_mmdet.SwinTransformer):
 
     def __init__(self, interaction: Optional[dict] = None, attention_init: str = 'scaled',
                  **kwargs) -> None:
-        super().__init__(**self.host_arguments(kwargs))
         given = {**defaults_of(of_mmdet.SwinTransformer), **kwargs}
+        check_outputs(kwargs, len(given['depths']))
+        super().__init__(**self.host_arguments(kwargs))
         self.add_token_attention(interaction, attention_init,
                                  list(zip(self.num_features, given['depths'])), given['norm_cfg'])
 

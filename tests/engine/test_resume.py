@@ -97,7 +97,7 @@ def test_the_hooks_folder_and_names(folder, tmp_path):
 
 @pytest.mark.parametrize('change', [
     dict(meta=dict(epoch='1', iter=3)), dict(meta=dict(epoch=1, iter=3, saved_at='x')),
-    dict(message_hub=5), dict(meta=5)])
+    dict(message_hub=5), dict(meta=5), dict(meta=dict(epoch=1, iter=1, epoch_length='3'))])
 def test_no_state_of_a_run(trained, change):
     checkpoint = {**checkpoints.load(str(trained / 'epoch_4.pth')), **change}
     with pytest.raises(UserError, match='no state of a run'):
@@ -146,7 +146,11 @@ def test_what_of_a_config_does_not_act_is_said(trained):
         return differences(cfg, checkpoint, name, length)
 
     assert said() == []
-    assert ['had 3 iterations in an epoch' in text for text in said(length=6)] == [True]
+    assert ['had 3 iterations in an epoch (its number' in text for text in said(length=6)] == [True]
+    checkpoint['meta'].update(epoch=0, iter=2, epoch_length=6, processes=2)
+    assert ['(2 processes shared it, and now 1)' in text for text in said(length=12)] == [True]
+    assert said(length=6) == []
+    checkpoint['meta'].update(epoch=4, iter=12, epoch_length=3, processes=1)
     assert ['is of a run of 4 epochs, and this one has 8' in text
             for text in said(**{'train_cfg.max_epochs': 8})] == [True]
     assert ['the optimizer settings' in text
@@ -160,7 +164,11 @@ def test_what_of_a_config_does_not_act_is_said(trained):
 def test_nothing_false_is_said_of_a_run_by_iterations(trained):
     checkpoint = checkpoints.load(str(trained / 'epoch_4.pth'))
     checkpoint['meta'].update(cfg='train_cfg = dict(max_iters=20)\noptim_wrapper = 5', epoch=3, iter=10)
-    assert differences(Config(dict(train_cfg=dict(max_iters=20))), checkpoint, 'x.pth', 3) == []
+    cfg = Config(dict(train_cfg=dict(max_iters=20)))
+    assert differences(cfg, checkpoint, 'x.pth', 6) == []
+    checkpoint['meta'].update(processes=2)
+    said, = differences(cfg, checkpoint, 'x.pth', 6)
+    assert 'is of a run of 2 processes, and this one has 1' in said
 
 
 def test_a_finished_run(trained):

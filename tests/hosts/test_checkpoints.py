@@ -46,6 +46,18 @@ def test_from_the_web(server, tmp_path):
     assert not (tmp_path / 'exploded').exists()
 
 
+def test_no_connection(server, tmp_path):
+    """Both ways on work: the file in the cache, and its name for the one asked for."""
+    folder, address = server
+    with pytest.raises(UserError, match='resnet-0123abcd.pth cannot be fetched .*HTTPError') as error:
+        CheckpointLoader.load_checkpoint(f'{address}/resnet-0123abcd.pth', 'cpu')
+    cached = tmp_path / 'home/hub/checkpoints/resnet-0123abcd.pth'
+    assert f'put it to {cached}, or name its place' in str(error.value)
+    assert str(error.value).endswith('init_cfg.checkpoint=/path/to/resnet-0123abcd.pth.')
+    torch.save(dict(a=torch.ones(2)), cached)
+    assert 'a' in CheckpointLoader.load_checkpoint(f'{address}/resnet-0123abcd.pth', 'cpu')
+
+
 def test_files_of_one_name_in_different_places(server):
     folder, address = server
     for place in ('a', 'b'):

@@ -138,6 +138,17 @@ def test_the_quickstarts_classifier_fits_its_detector(tmp_path, monkeypatch):
     assert detector.to_dict() == Config.fromfile(mini / 'faster_rcnn_dla_l18_mini.py').to_dict()
 
 
+@pytest.mark.parametrize('start', ['None', "dict(type='Pretrained', checkpoint='other.pth')", 'absent'])
+def test_the_printed_option_goes_with_any_config(start, save, tmp_path, monkeypatch, capsys):
+    out, config = tmp_path / 'dla.pth', tmp_path / 'config.py'
+    run(monkeypatch, save(), out)
+    option = capsys.readouterr().out.splitlines()[-1].removeprefix('--cfg-options ')
+    given = '' if start == 'absent' else f', init_cfg={start}'
+    config.write_text(f"model = dict(backbone=dict(type='mmdla.DLAResNet'{given}))")
+    cfg = extractor.cli.read_config(str(config), dict([option.split('=')]))
+    assert cfg.model.backbone.init_cfg == dict(type='Pretrained', checkpoint=str(out))
+
+
 def other_config(**changes):
     backbone = {'type': 'mmdla.DLAResNet', **ARGS, 'context_unit': UNIT, **changes}
     return lambda c: c['meta'].update(cfg=f'model = dict(backbone={backbone!r})')

@@ -100,6 +100,12 @@ def test_flops_of_detectors(name):
     assert cfg.to_dict() == before
 
 
+def test_get_flops_sees_what_the_test_pipeline_makes(call):
+    config = 'configs/mini/faster_rcnn_dla_l18_mini.py'
+    assert 'image       3 x 256 x 320\n' in call('analysis/get_flops.py', config).stdout
+    assert 'image       3 x 64 x 96\n' in call('analysis/get_flops.py', config, '--shape', 64, 96).stdout
+
+
 def test_get_flops_refuses(fails):
     fails('does not exist', 'get_flops.py', 'configs/nowhere.py')
     fails('must be positive', 'get_flops.py', 'configs/imagenet/dla_l50_8xb32_in1k.py', '--shape', 0, 7)

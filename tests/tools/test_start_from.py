@@ -94,3 +94,14 @@ model = dict(roi_head=dict(bbox_head=dict(num_classes=2)))
             'since it was trained on other classes (disk, box, triangle and 2 more): '
             'roi_head.bbox_head.fc_cls.weight' in said)
     assert (tmp_path / 'w' / 'epoch_1.pth').is_file()
+
+
+def test_what_is_said_of_a_run_that_only_loads_weights(call, detector, tmp_path):
+    """Of classes in another order, whose heads are taken as they are, and of a warm-up too long."""
+    checkpoint = torch.load(detector, weights_only=False)
+    checkpoint['meta']['dataset_meta']['classes'] = ('box', 'disk', 'triangle', 'star', 'cross')
+    torch.save(checkpoint, tmp_path / 'x.pth')
+    done = call('train.py', PLAIN, '--work-dir', tmp_path / 'w', *SHORT, f'load_from={tmp_path}/x.pth')
+    assert done.returncode == 0, done.stderr
+    assert 'loaded into heads of other classes than its own (its classes are in another' in done.stdout
+    assert 'note: the warm-up (param_scheduler.0, LinearLR) takes 60 iterations and the' in done.stdout

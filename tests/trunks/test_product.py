@@ -260,7 +260,8 @@ def test_rla_is_refused_off_the_resnets(trunk):
 @every_trunk
 def test_unknown_arguments_are_refused(trunk):
     for name, words in (('depht', ''), ('pretrained', ': it is init_cfg=dict'),
-                        ('dcn', ': deformable convolutions are not supported')):
+                        ('dcn', ': deformable convolutions are not supported'),
+                        ('stage_with_dcn', ': deformable'), ('contract_dilation', '')):
         with pytest.raises(UserError, match=f'has no argument {name}{words}'):
             build(trunk, 'dla_l', **{name: 'x'})
     build(trunk, 'dla_l', pretrained=None)
@@ -279,6 +280,11 @@ def test_arguments_of_the_other_swin(type_, argument, other):
 def test_outputs_of_stages_that_are_not_there():
     with pytest.raises(UserError, match=r'out_indices=\(1, 2\) are not all of the 2 stages'):
         build('ConvNeXt', 'dla_l', out_indices=[1, 2])
+    for trunk, last in (('ResNet', 1), ('RegNet', 3), ('SwinTransformer', 1), ('DetSwinTransformer', 1),
+                        ('PyramidVisionTransformer', 1), ('PyramidVisionTransformerV2', 3)):
+        for given in ((last + 1, ), (-1, ), 0):
+            with pytest.raises(UserError, match=f'must be a tuple of stages, from 0 to {last}'):
+                build(trunk, 'dla_l', out_indices=given)
 
 
 @pytest.mark.parametrize('trunk', [trunk for trunk in TRUNKS if trunk not in PRE_NORM])

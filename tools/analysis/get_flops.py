@@ -4,12 +4,15 @@
     python tools/analysis/get_flops.py configs/faster_rcnn_dla_l50_1x_coco.py --shape 800 1280
 
 mmengine's analysis of one image in test mode, with what layer attention adds counted too, see
-mmdla/engine/complexity.py; a detector's second stage sees 1000 proposals.
+mmdla/engine/complexity.py; a detector's second stage sees 1000 proposals. The image has the size that
+the config's test pipeline gives one in landscape format, 800 x 1344 for COCO; the tables of configs/ are
+of the papers' 800 x 1280.
 """
 import argparse
 
 from mmdla.engine import cli
 from mmdla.engine.complexity import complexity, usual_shape
+from mmdla.engine.image_shape import shape_in_tests
 from mmdla.engine.memory import suited
 from mmdla.errors import UserError
 
@@ -20,10 +23,11 @@ def main() -> None:
     parser.add_argument('config', help='config file')
     cli.add_options(parser)
     parser.add_argument('--shape', type=int, nargs=2, metavar=('H', 'W'),
-                        help='pixels (default: 224 224; CIFAR 32 32; detectors 800 1280)')
+                        help='pixels (default: those of the test pipeline, padded; where it has no '
+                        'size, 224 224, for CIFAR 32 32, for detectors 800 1280)')
     args = parser.parse_args()
     cfg = cli.read_config(args.config, args.cfg_options)
-    shape = tuple(args.shape or usual_shape(cfg))
+    shape = tuple(args.shape or shape_in_tests(cfg) or usual_shape(cfg))
     if min(shape) < 1:
         raise UserError(f'--shape must be positive; got {shape[0]} {shape[1]}.')
     with suited(f'{args.config} with an image of {shape[0]} x {shape[1]} pixels'):

@@ -15,6 +15,7 @@ def file(name, text):
 
 
 BASE = "_base_ = '{ROOT}/{DET}'\n"
+CLS_BASE = "_base_ = '{ROOT}/{CLS}'\n"
 TRAIN = '--work-dir {SCRATCH}/w {FEW}'
 
 
@@ -104,4 +105,15 @@ CASES = [
          '{DET} {DET_CKPT} --work-dir {SCRATCH}/w --show-dir /proc/x', '/proc/x cannot be written'),
     written('a string for a tuple of classes', BASE + "train_dataloader = dict(dataset=dict("
             "metainfo=dict(_delete_=True, classes=('pedestrian'))))", "('pedestrian', )"),
+    written('one-hot labels of other classes', CLS_BASE + 'model = dict(head=dict(num_classes=5), '
+            "data_preprocessor=dict(num_classes=7), train_cfg=dict(augments=[dict(type='Mixup')]))",
+            'model.data_preprocessor.num_classes=7 and model.head.num_classes=5 differ'),
+    written('a schedule that begins after the run', CLS_BASE + "param_scheduler = [dict("
+            "type='LinearLR', end=20), dict(type='CosineAnnealingLR', begin=20)]",
+            'param_scheduler.1 (CosineAnnealingLR) begins after 20 epochs and the run has 1'),
+    option('places of curves in a text', "'visualizer.vis_backends=\"[dict(type=1)]\"'",
+           'is no list of dicts, which an option cannot hold'),
+    option('a backend without its package', 'visualizer.vis_backends.0.type=NeptuneVisBackend',
+           'NeptuneVisBackend of visualizer.vis_backends needs the package neptune'),
+    option('outputs of no stage', 'model.backbone.out_indices=4,', 'must be a tuple of stages, from 0'),
 ]

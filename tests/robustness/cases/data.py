@@ -119,6 +119,28 @@ def more_folders(root):
         shutil.copytree(root / split / 'disk', root / split / 'zz')
 
 
+def same(inputs):
+    copied(inputs.SHAPES_ROOT, inputs)
+
+
+def renamed(root):
+    for path in root.glob('*/disk'):
+        path.rename(path.with_name('aaa'))
+
+
+def listed(count, line='disk/0.png {}'):
+    """Makes a set with a list of labels from 0."""
+
+    def make(inputs):
+        path = copied(inputs.SHAPES_ROOT, inputs) / 'list.txt'
+        path.write_text(''.join(line.format(label) + '\n' for label in range(count)))
+
+    return make
+
+
+LIST = 'train_dataloader.dataset.ann_file=list.txt'
+
+
 def cifar(inputs):
     folder = inputs.SCRATCH / 'data' / 'cifar-100-python'
     folder.mkdir(parents=True)
@@ -227,6 +249,27 @@ CASES = [
                  'model.head.num_classes=3'),
     train_shapes('sp_numclasses9', 'set model.head.num_classes=5', shapes(lambda root: None),
                  'model.head.num_classes=9'),
+    train_shapes('sp_order', 'metainfo.classes has box in another place than the folders of ', same,
+                 'train_dataloader.dataset.metainfo.classes=disk,cross,box,star,triangle'),
+    train_shapes('sp_fewnames', 'has the names of 2 classes (a, b) and ', same,
+                 'train_dataloader.dataset.metainfo.classes=a,b'),
+    train_shapes('sp_valnames', 'val_dataloader.dataset has the names of 1000 classes', same,
+                 'val_dataloader.dataset.type=ImageNet'),
+    train_shapes('sp_onename', "metainfo.classes='box' is neither a tuple nor a file", same,
+                 'train_dataloader.dataset.metainfo.classes=box'),
+    train_shapes('sp_split', 'data/train has no argument split: take it out',
+                 same, 'train_dataloader.dataset.split=train'),
+    train_shapes('list_toomany', 'list.txt has the label 5, and model.head.num_classes=5 has those from',
+                 listed(6), LIST),
+    train_shapes('list_toofew', 'list.txt has labels up to 2 only and model.head.num_classes=5',
+                 listed(3), LIST),
+    train_shapes('list_names', 'has the names of 2 classes and model.head.num_classes=5', listed(5),
+                 LIST + ' train_dataloader.dataset.metainfo.classes=a,b'),
+    train_shapes('list_nolabel', 'list.txt has no label', listed(1, 'x.png'), LIST),
+    train_shapes('list_empty', 'list.txt is empty', listed(0), LIST),
+    Case('sp_resume', 'train.py', f'{{CLS}} {TRAIN.replace("{FEW}", "")} --resume {{CLS_CKPT}} {{FEW}} '
+         'train_cfg.max_epochs=2', 'such as aaa for box: go on with it on a set of the same classes',
+         shapes(renamed), SHAPES),
     Case('lbl_nobox', 'test.py', f'{{CLS}} {{CLS_CKPT}} {WORK}',
          'does not match the 4 class folders', shapes(lambda root: shutil.rmtree(root / 'val/box')),
          SHAPES),
