@@ -14,9 +14,10 @@ TARGETS = {
 }
 
 
-def build(variant, **kwargs):
-    cls = DLAResNet if variant.startswith('dla') else MRLAResNet
-    return cls(18, variant.rpartition('_')[2], dim_per_head=16, **SMALL, **kwargs).eval()
+def build(variant):
+    cls, unit = (DLAResNet, dict(context_unit=dict(type='mmdla.DSU', reduction=8))
+                 ) if variant.startswith('dla') else (MRLAResNet, {})
+    return cls(18, variant.rpartition('_')[2], dim_per_head=16, **SMALL, **unit).eval()
 
 
 @pytest.mark.parametrize('target', TARGETS)
