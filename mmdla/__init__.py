@@ -17,12 +17,12 @@ openmp.spin_briefly()  # before the next lines load torch
 try:
     from mmdla.hosts import checkpoints, config_files, mmcv_ext
 except ModuleNotFoundError as error:
-    if (error.name or '').split('.')[0] not in ('mmcv', 'mmengine'):
+    missing = (error.name or '').split('.')[0]
+    if missing not in ('mmcv', 'mmengine'):
         raise
     raise ModuleNotFoundError(
-        f'mmdla needs the OpenMMLab packages, of which {error.name} is missing: pip install '
-        '"mmdla[onedl]", the maintained ones, or "mmdla[openmmlab]", the original ones.',
-        name=error.name) from None
+        f'mmdla needs the OpenMMLab packages, of which {missing} is missing: pip install "mmdla[onedl]", '
+        'the maintained ones, or "mmdla[openmmlab]", the original ones.', name=missing) from None
 
 from mmdla.after_import import after_import  # noqa: E402
 from mmdla.version import __version__  # noqa: E402

@@ -13,8 +13,8 @@ import sys
 
 def main() -> None:
     if len(sys.argv) < 2 or not os.path.isfile(sys.argv[1]):
-        sys.exit('usage: mmdla SCRIPT.py [ARGUMENTS] (or python -m mmdla ...): runs a script with mmdla imported '
-                 'first.')
+        sys.exit('usage: mmdla SCRIPT.py [ARGUMENTS] (or python -m mmdla ...): runs a script with mmdla '
+                 'imported first.')
     del sys.argv[0]
     sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
     runpy.run_path(sys.argv[0], run_name='__main__')
