@@ -1,6 +1,6 @@
 """Cross-layer attention backbones (DLA, MRLA) for OpenMMLab.
 
-Beside what a config names as ``mmdla.X``, which is an attribute of the package, too (``mmdla.DLAResNet``),
+What a config names as ``mmdla.X`` is an attribute of the package, too (``mmdla.DLAResNet``). Beside it
 there are ``list_models`` and ``create_model`` for networks by name, ``load_backbone`` for checkpoints,
 and ``config_path`` for the configs. They are imported when they are asked for.
 
@@ -21,8 +21,8 @@ except ModuleNotFoundError as error:
     if missing not in ('mmcv', 'mmengine'):
         raise
     raise ModuleNotFoundError(
-        f'mmdla needs the OpenMMLab packages, of which {missing} is missing: pip install "mmdla[onedl]", '
-        'the maintained ones, or "mmdla[openmmlab]", the original ones.', name=missing) from None
+        f'mmdla needs the OpenMMLab packages, of which {missing} is missing: pip install '
+        '"mmdla[onedl]", the maintained ones, or "mmdla[openmmlab]", the original ones.', name=missing) from None
 
 from mmdla.after_import import after_import  # noqa: E402
 from mmdla.version import __version__  # noqa: E402

@@ -107,7 +107,7 @@ def load_classifier(model: Classifier, name: str, filename: str) -> None:
     if problems:
         raise UserError(
             f'checkpoint {filename} does not fit {name} with {model.num_classes} classes, tensors '
-            f'{"; ".join(problems)}: give the name, the num_classes and the arguments that it was trained '
-            'with; mmdla.load_backbone(model.backbone, FILE) fills the backbone alone.')
+            f'{"; ".join(problems)}: give the name, the num_classes and the arguments that it was '
+            'trained with; mmdla.load_backbone(model.backbone, FILE) fills the backbone alone.')
     check_arguments(model.backbone, trained_config(checkpoint), filename)
     model.load_state_dict(tensors, strict=False)  # old checkpoints have no num_batches_tracked

@@ -22,9 +22,8 @@ def register(module: ModuleType) -> None:
 def register_with_timm(timm: ModuleType) -> None:
     """Add every network as ``mmdla_NAME``.
 
-    ``num_classes``, ``in_chans``, ``features_only``, ``out_indices`` and ``checkpoint_path`` are those of
-    ``timm.create_model``; other arguments are the backbone's, and of ``drop_path_rate`` and the like each
-    backbone takes those that it has.
+    ``num_classes``, ``in_chans``, ``features_only``, ``out_indices`` and ``checkpoint_path`` are those
+    of ``timm.create_model``; other arguments are the backbone's.
     """
     for name, architecture in architectures().items():
         function = partial(create_for_timm, name, architecture)

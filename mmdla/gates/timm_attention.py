@@ -7,7 +7,7 @@ from mmdla.registry import MODELS
 
 @MODELS.register_module()
 class TimmAttention(nn.Module):
-    """A layer of ``timm.layers.create_attn``: 'se', 'ese', 'eca', 'cbam', 'gc', 'gca', 'coord', and more.
+    """A layer of ``timm.layers.create_attn``: 'se', 'ese', 'eca', 'cbam', 'gc', 'coord', and more.
 
     Some take maps of certain sizes only: 'halo' multiples of its ``block_size`` of 8, 'bat' of 7;
     'bottleneck' needs ``feat_size``, per_stage=dict(feat_size=...).
@@ -31,9 +31,10 @@ class TimmAttention(nn.Module):
         try:
             self.layer = create_attn(name, in_channels, **kwargs)
         except Exception as error:
-            raise UserError(f'timm does not build its attention {name!r} for {in_channels} channels with '
-                            f'these arguments ({reason(error)}): choose another, such as \'se\', \'eca\', '
-                            '\'cbam\' or \'gc\'.') from error
+            raise UserError(
+                f'timm does not build its attention {name!r} for {in_channels} channels with these '
+                f'arguments ({reason(error)}): choose another, such as \'se\', \'eca\', \'cbam\' or '
+                '\'gc\'.') from error
         self.name = name
 
     def forward(self, u: Tensor) -> Tensor:
@@ -45,6 +46,6 @@ class TimmAttention(nn.Module):
                             f'{u.shape[-1]} ({reason(error)}): choose another, or images of another '
                             'size.') from error
         if out.shape != u.shape:
-            raise UserError(f'timm\'s attention {self.name!r} with these arguments makes {tuple(out.shape)}'
-                            f' of {tuple(u.shape)}: the shape has to stay.')
+            raise UserError(f'timm\'s attention {self.name!r} with these arguments makes '
+                            f'{tuple(out.shape)} of {tuple(u.shape)}: the shape has to stay.')
         return out

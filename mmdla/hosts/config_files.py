@@ -34,7 +34,8 @@ def config_path(name: str) -> str:
     folder = CONFIGS.resolve()
     path = (folder / f'{name}.py').resolve()
     if folder not in path.parents or not path.is_file():
-        raise UserError(f'there is no config {name}.py in mmdla: see the tables of configs in the README.')
+        raise UserError(
+            f'there is no config {name}.py in mmdla: see the tables of configs in the README.')
     return str(path)
 
 

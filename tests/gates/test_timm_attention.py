@@ -8,8 +8,8 @@ from mmdla.errors import UserError
 from mmdla.gates import TimmAttention
 from mmdla.models import DLAResNet, ResNet
 
-RUNS = ('se', 'ese', 'eca', 'ecam', 'ceca', 'gc', 'gca', 'cbam', 'lcbam', 'coord', 'scoord', 'ela', 'strip',
-        'sk', 'splat', 'lambda', 'nl')
+RUNS = ('se', 'ese', 'eca', 'ecam', 'ceca', 'gc', 'gca', 'cbam', 'lcbam', 'coord', 'scoord', 'ela',
+        'strip', 'sk', 'splat', 'lambda', 'nl')
 SIZES = {'halo': (16, 8), 'bat': (7, 7), 'bottleneck': (6, 4)}
 
 
@@ -39,7 +39,7 @@ def test_in_a_network():
 
 
 @pytest.mark.parametrize('arguments, words', [
-    (dict(name='nothing'), r"timm does not build its attention 'nothing' for 64 channels .*Invalid attn"),
+    (dict(name='nothing'), r"not build its attention 'nothing' for 64 channels .*Invalid attn"),
     (dict(name='se', nonsense=1), "timm does not build its attention 'se'"),
     (dict(name='bottleneck'), "timm does not build its attention 'bottleneck'"),
     (dict(name='halo'), "'halo' does not take maps of 14 x 14"),

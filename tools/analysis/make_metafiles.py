@@ -156,10 +156,10 @@ def describe(root: Path, path: Path, cfg: Config, kept: Kept) -> dict:
     return entry
 
 
-def metafile(root: Path, folder: Path, models: List[dict]) -> str:
+def metafile(models: List[dict]) -> str:
     used = {model['In Collection'] for model in models}
-    readme = str((folder / 'README.md').relative_to(root))
-    collections = [{'Name': name, 'README': readme, 'Paper': f'{title}, {ARXIV}{number}'}
+    # mim takes the collections of one name in several metafiles for one
+    collections = [{'Name': name, 'README': 'configs/README.md', 'Paper': f'{title}, {ARXIV}{number}'}
                    for name, (title, number, _) in COLLECTIONS.items() if name in used]
     return yaml.safe_dump({'Collections': collections, 'Models': models}, sort_keys=False, width=100)
 
@@ -203,7 +203,7 @@ def render(root: Path, configs: Dict[Path, Config], kept: Kept) -> Dict[Path, st
     for folder in folders(root):
         models = [describe(root, path, cfg, kept) for path, cfg in configs.items()
                   if path.parent == folder]
-        files[folder / 'metafile.yml'] = metafile(root, folder, models)
+        files[folder / 'metafile.yml'] = metafile(models)
         files[folder / 'README.md'] = readme(folder / 'README.md', table(models, papers))
         imports.append(str((folder / 'metafile.yml').relative_to(root)))
     files[root / 'model-index.yml'] = yaml.safe_dump({'Import': imports})
