@@ -22,7 +22,8 @@ except ModuleNotFoundError as error:
         raise
     raise ModuleNotFoundError(
         f'mmdla needs the OpenMMLab packages, of which {missing} is missing: pip install '
-        '"mmdla[onedl]", the maintained ones, or "mmdla[openmmlab]", the original ones.', name=missing) from None
+        '"mmdla[onedl]", the maintained ones, or "mmdla[openmmlab]", the original ones.',
+        name=missing) from None
 
 from mmdla.after_import import after_import  # noqa: E402
 from mmdla.version import __version__  # noqa: E402

@@ -157,17 +157,28 @@ class Block:
         Returns:
             Tensor: (B, C, H', W').
         """
-        hidden = self.hidden(x if layer is None else layer.read(x))
+        branch, o = self.parts(x, x if layer is None else layer.read(x))
+        x = add_relu(branch, o) if layer is None else layer.add(branch, o)
+        for plugin in self.plugin_layers('after_block'):
+            x = plugin(x)
+        return x
+
+    def parts(self, x: Tensor, read: Tensor) -> Tuple[Tensor, Tensor]:
+        """
+        Args:
+            x (Tensor): The block's input, (B, C_in, H, W).
+            read (Tensor): What its first convolution reads, (B, *, H, W).
+
+        Returns:
+            tuple: The residual branch and the shortcut, both (B, C, H', W').
+        """
+        hidden = self.hidden(read)
         u = self.last(hidden[-1])
         for plugin in self.plugin_layers('after_branch'):
             u = plugin(u)
         for plugin in self.plugin_layers('bridge'):
             u = plugin(u, hidden)
-        u, o = self.drop_path(u), x if self.downsample is None else self.downsample(x)
-        x = add_relu(u, o) if layer is None else layer.add(u, o)
-        for plugin in self.plugin_layers('after_block'):
-            x = plugin(x)
-        return x
+        return self.drop_path(u), x if self.downsample is None else self.downsample(x)
 
 
 class BasicBlock(Block, resnet.BasicBlock):
