@@ -22,6 +22,25 @@ setup(
     description='Cross-layer attention backbones (DLA, MRLA) for OpenMMLab',
     long_description=(ROOT / 'README.md').read_text(),
     long_description_content_type='text/markdown',
+    author='mmdla contributors',
+    keywords='attention, layer attention, backbone, object detection, image classification, ResNet, '
+             'OpenMMLab, mmdet, mmpretrain, timm, PyTorch',
+    project_urls={
+        'DLA (IJCAI 2024)': 'https://arxiv.org/abs/2406.13392',
+        'MRLA (ICLR 2023)': 'https://arxiv.org/abs/2302.03985',
+    },
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Developers',
+        'Intended Audience :: Science/Research',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: C++',
+        'Programming Language :: Python :: 3',
+        'Programming Language :: Python :: 3 :: Only',
+        'Programming Language :: Python :: 3.11',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+    ],
     license='Apache-2.0',
     license_files=['LICENSE'],
     python_requires='>=3.10',
@@ -30,6 +49,7 @@ setup(
     package_data={
         'mmdla': ['.mim/**/*', '.mim/configs/**/*', '.mim/tools/**/*', 'ops/csrc/*.cpp', 'ops/csrc/*.h'],
     },
+    entry_points={'console_scripts': ['mmdla = mmdla.__main__:main']},
     install_requires=requirements('runtime'),
     extras_require={
         name: requirements(name) for name in ('onedl', 'openmmlab', 'timm', 'deploy', 'tests', 'lint')},

@@ -164,7 +164,7 @@ def rla_stage(stage, x, h):
     """A whole stage with its hidden map: (x, h) to (x, h)."""
     p = dict(stage.attention.named_parameters())
     for index, block in enumerate(stage):
-        branch, shortcut = block(x, torch.cat([x, h], 1))
+        branch, shortcut = block.parts(x, torch.cat([x, h], 1))
         x = relu(branch + shortcut)
         if branch.shape[2:] != h.shape[2:]:
             _, _, height, width = h.shape

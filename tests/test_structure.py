@@ -16,7 +16,7 @@ SOURCES = [path for folder in ('mmdla', 'tools', 'tests', 'docs')
 EQUATIONS = {'MRLA Eq. 2', 'MRLA Eq. 3', 'DLA Eq. 6', 'DLA Eq. 7', 'DLA Eq. 8', 'DLA Eq. 9'}
 # each imports only those above it, and its own
 LAYERS = (
-    ('errors', 'version', 'openmp', 'registry', 'literal_config', 'names_before',
+    ('errors', 'version', 'openmp', 'after_import', 'registry', 'literal_config', 'names_before',
      'namings'),
     ('files', ),
     ('hosts', 'ops'),
@@ -27,6 +27,7 @@ LAYERS = (
     ('trunks', ),
     ('datasets', ),
     ('models', ),
+    ('factory', ),
     ('engine', ),
     ('deploy', ),
     ('doctor', ),

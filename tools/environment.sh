@@ -79,7 +79,7 @@ find_python() {
 }
 
 check_modules() {  # of an environment that was given
-    "$PYTHON" - torch torchvision mmengine mmcv mmdet mmpretrain pycocotools shapely rich safetensors "$@" <<'END' || exit 1
+    "$PYTHON" - torch torchvision mmengine mmcv mmdet mmpretrain pycocotools rich safetensors "$@" <<'END' || exit 1
 import importlib.util
 import sys
 missing = [name for name in sys.argv[1:] if importlib.util.find_spec(name) is None]

@@ -20,6 +20,7 @@ for argument in "$@"; do
     esac
 done
 unset MINI_ROOT MINI_SHAPES_ROOT  # the sets are those made here
+MODULES=shapely  # for the generated set
 source "$(dirname "$0")/environment.sh"
 trap 'echo; echo "stopped: start it again and it goes on" >&2; exit 130' INT
 

@@ -3,7 +3,7 @@
 # are set. Other arguments go to pytest: tools/run_tests.sh tests/trunks -k dla
 # PYTHON=/path/to/python uses a ready environment.
 set -euo pipefail
-VERBOSE='' STEPS='' MODULES='pytest xdist'
+VERBOSE='' STEPS='' MODULES='pytest xdist shapely'
 source "$(dirname "$0")/environment.sh"
 if [ "${1:-}" = --full ]; then
     shift

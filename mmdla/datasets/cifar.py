@@ -28,7 +28,7 @@ class CIFAR(Dataset):
     without any work per image. Augmentation and normalisation are
     :class:`mmdla.datasets.cifar_preprocessor.CIFARDataPreprocessor`'s, on the model's device.
 
-    Checksums are not compared, so that a repacked copy (``tools/data/pack_cifar100.py``) is read
+    Checksums are not compared, so that a repacked copy (``tools/dev/pack_cifar100.py``) is read
     like the original.
 
     Args:

@@ -5,5 +5,6 @@ from .cbam import CBAM
 from .double_attention import DoubleAttention
 from .eca import ECA
 from .se import SE
+from .timm_attention import TimmAttention
 
-__all__ = ['AAConv2d', 'BridgeAttention', 'CBAM', 'DoubleAttention', 'ECA', 'SE']
+__all__ = ['AAConv2d', 'BridgeAttention', 'CBAM', 'DoubleAttention', 'ECA', 'SE', 'TimmAttention']

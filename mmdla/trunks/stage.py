@@ -60,18 +60,39 @@ class Stage(nn.Sequential):
         return x, state
 
     def step(self, index: int, x: Tensor, state) -> Tuple[Tensor, object]:
-        """One layer: a block, its sum, the attention."""
-        block, (attention, ), means = self[index], self.connected, ()
-        branch, o = block(x, attention.block_input(x, state) if attention.extra_channels else x)
+        """One layer: a block with its sum and the attention."""
+        layer = Layer(*self.connected, index, state)
+        return self[index](x, layer), layer.state
+
+
+class Layer:
+    """What a block is given of its stage: the attention of its layer, and the state, which it renews.
+
+    Args:
+        attention (Interaction): Of the stage.
+        index (int): Of the layer.
+        state: That of the layer before.
+    """
+
+    def __init__(self, attention: Interaction, index: int, state) -> None:
+        self.attention, self.index, self.state = attention, index, state
+
+    def read(self, x: Tensor) -> Tensor:
+        """What the block's first convolution reads, (B, *, H, W), where its input is x."""
+        return self.attention.block_input(x, self.state) if self.attention.extra_channels else x
+
+    def add(self, branch: Tensor, o: Tensor) -> Tensor:
+        """The sum of residual branch and shortcut, (B, C, H, W) each, and the attention."""
+        attention, means = self.attention, ()
         if attention.joins:
-            branch, state = attention.join(index, branch, state)
+            branch, self.state = attention.join(self.index, branch, self.state)
             x = F.relu(branch + o, inplace=True)
         elif attention.num_means:
             x, o, *means = add_relu_mean(branch, o, both=attention.num_means == 2)
         else:
             x = add_relu(branch, o)
-        x, state = attention(index, x, o, state, *means[:attention.num_means])
-        return block.after(x), state
+        x, self.state = attention(self.index, x, o, self.state, *means[:attention.num_means])
+        return x
 
 
 class Block:
@@ -124,29 +145,40 @@ class Block:
         """Plugins at these positions, in order; without those that replace a convolution."""
         return (getattr(self, name) for position in positions for name in self.plugins[position])
 
-    def forward(self, x: Tensor, read: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
-        """Unlike the host's, without the sum, which comes after plugins and ``join``.
+    def forward(self, x: Tensor, layer: Optional[Layer] = None) -> Tensor:
+        """As the host's, with plugins, and with the layer attention of its stage.
+
+        A forward hook on a block sees what the next block does.
 
         Args:
             x (Tensor): The block's input, (B, C_in, H, W).
-            read (Tensor, optional): What its first convolution reads, (B, *, H, W); x by default.
+            layer (Layer, optional): By default there is no layer attention.
+
+        Returns:
+            Tensor: (B, C, H', W').
+        """
+        branch, o = self.parts(x, x if layer is None else layer.read(x))
+        x = add_relu(branch, o) if layer is None else layer.add(branch, o)
+        for plugin in self.plugin_layers('after_block'):
+            x = plugin(x)
+        return x
+
+    def parts(self, x: Tensor, read: Tensor) -> Tuple[Tensor, Tensor]:
+        """
+        Args:
+            x (Tensor): The block's input, (B, C_in, H, W).
+            read (Tensor): What its first convolution reads, (B, *, H, W).
 
         Returns:
             tuple: The residual branch and the shortcut, both (B, C, H', W').
         """
-        hidden = self.hidden(x if read is None else read)
+        hidden = self.hidden(read)
         u = self.last(hidden[-1])
-        for layer in self.plugin_layers('after_branch'):
-            u = layer(u)
-        for layer in self.plugin_layers('bridge'):
-            u = layer(u, hidden)
+        for plugin in self.plugin_layers('after_branch'):
+            u = plugin(u)
+        for plugin in self.plugin_layers('bridge'):
+            u = plugin(u, hidden)
         return self.drop_path(u), x if self.downsample is None else self.downsample(x)
-
-    def after(self, x: Tensor) -> Tensor:
-        """What follows the block's sum and the attention: (B, C, H, W) to (B, C, H, W)."""
-        for layer in self.plugin_layers('after_block'):
-            x = layer(x)
-        return x
 
 
 class BasicBlock(Block, resnet.BasicBlock):

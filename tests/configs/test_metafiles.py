@@ -141,3 +141,13 @@ def test_mistakes_get_one_sentence(tool, copy, monkeypatch, file, words):
     monkeypatch.setattr('sys.argv', ['make_metafiles.py'])
     with pytest.raises(UserError, match=words):
         tool['main'](copy)
+
+
+def test_fields_that_mim_reads():
+    """``mim download`` fetches what a model's weight ends in, and fails where no model has the field."""
+    for model in MODELS.values():
+        weight = model['Metadata'].get('Weight', model.get('Weights'))
+        assert weight == 'none published/' or weight.startswith('https://')
+    for path in INDEX:
+        for collection in yaml.safe_load((ROOT / path).read_text())['Collections']:
+            assert ', https://arxiv.org/abs/' in collection['Paper']

@@ -19,7 +19,7 @@ from mmdla.datasets.cifar_preprocessor import CIFARDataPreprocessor, random_crop
 from mmdla.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-spec = importlib.util.spec_from_file_location('pack', ROOT / 'tools' / 'data' / 'pack_cifar100.py')
+spec = importlib.util.spec_from_file_location('pack', ROOT / 'tools' / 'dev' / 'pack_cifar100.py')
 pack = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(pack)
 
@@ -169,12 +169,12 @@ def strips(tmp_path):
 
 
 def test_pack_cifar100(call, strips, tmp_path):
-    done = call('data/pack_cifar100.py', strips, tmp_path / 'out')
+    done = call('dev/pack_cifar100.py', strips, tmp_path / 'out')
     assert done.returncode == 0 and 'train: 102 images' in done.stdout
     data = CIFAR(tmp_path / 'out', 100, 'train')
     assert len(data) == 102 and (data.images[:, 0, 0, 0] == data.labels).all()
     assert data.labels.tolist() != sorted(data.labels.tolist())
-    again = call('data/pack_cifar100.py', strips, tmp_path / 'out')
+    again = call('dev/pack_cifar100.py', strips, tmp_path / 'out')
     assert again.returncode == 1 and 'exists already' in again.stderr
 
 

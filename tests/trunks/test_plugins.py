@@ -58,8 +58,8 @@ def test_a_channel_attention_is_a_class_and_a_config_line():
     for net in (model, plain):
         nn.init.ones_(net.layer1[0].norm3.weight)
     x = torch.randn(2, 256, 4, 4)
-    branch, shortcut = plain.eval().layer1[1](x)
-    doubled, same = model.eval().layer1[1](x)
+    branch, shortcut = plain.eval().layer1[1].parts(x, x)
+    doubled, same = model.eval().layer1[1].parts(x, x)
     assert torch.equal(doubled, 2 * branch) and torch.equal(same, shortcut)
 
 

@@ -1,5 +1,6 @@
 """One contract for every backbone and variant."""
 from functools import partial
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -59,6 +60,7 @@ COMPARISON = {
     'gc': plugin(dict(type='ContextBlock', ratio=1 / 4), stages=(False, True, True, True)),
     'nl': plugin(dict(type='NonLocal2d'), position='after_block', blocks=((), (-2, ), (-2, ), ())),
     'ba': plugin(dict(type='mmdla.BridgeAttention', reduction=8), position='bridge'),
+    **({'timm': plugin(dict(type='mmdla.TimmAttention', name='se'))} if find_spec('timm') else {}),
     'rla': dict(type='mmdla.RLAResNet', hidden_channels=8),
     'dla_l_eca': dict(type='mmdla.DLAResNet', dim_per_head=16, context_unit=DSU,
                       plugins=[dict(cfg=dict(type='mmdla.ECA'))]),

@@ -56,6 +56,9 @@ DATA = {
     'bccd': 'BCCD', 'mini': 'tools/data/make_mini_coco.py', 'shapes': 'tools/data/make_mini_shapes.py',
     'pretrained': 'tools/data/make_mini_coco.py'}
 PRINTED = {'top1': 'top-1', 'top5': 'top-5', 'box': 'box AP', 'mask': 'mask AP'}
+# mim download reads a field weight, and takes what follows the last slash for the name of a file to
+# fetch unless it is there: with no name it fetches nothing, and writes the config
+NO_WEIGHT = 'none published/'
 BEGIN, END = '<!-- written by tools/analysis/make_metafiles.py -->', '<!-- end -->'
 
 
@@ -146,16 +149,17 @@ def describe(root: Path, path: Path, cfg: Config, kept: Kept) -> dict:
             'Parameters': counts.parameters,
             'FLOPs': counts.flops,
             'Network Digest': digest(cfg),
+            'Weight': NO_WEIGHT,
         }}
     if config in kept.results:
         entry['Results'] = kept.results[config]
     return entry
 
 
-def metafile(root: Path, folder: Path, models: List[dict]) -> str:
+def metafile(models: List[dict]) -> str:
     used = {model['In Collection'] for model in models}
-    readme = str((folder / 'README.md').relative_to(root))
-    collections = [{'Name': name, 'README': readme, 'Paper': {'Title': title, 'URL': ARXIV + number}}
+    # mim takes the collections of one name in several metafiles for one
+    collections = [{'Name': name, 'README': 'configs/README.md', 'Paper': f'{title}, {ARXIV}{number}'}
                    for name, (title, number, _) in COLLECTIONS.items() if name in used]
     return yaml.safe_dump({'Collections': collections, 'Models': models}, sort_keys=False, width=100)
 
@@ -199,7 +203,7 @@ def render(root: Path, configs: Dict[Path, Config], kept: Kept) -> Dict[Path, st
     for folder in folders(root):
         models = [describe(root, path, cfg, kept) for path, cfg in configs.items()
                   if path.parent == folder]
-        files[folder / 'metafile.yml'] = metafile(root, folder, models)
+        files[folder / 'metafile.yml'] = metafile(models)
         files[folder / 'README.md'] = readme(folder / 'README.md', table(models, papers))
         imports.append(str((folder / 'metafile.yml').relative_to(root)))
     files[root / 'model-index.yml'] = yaml.safe_dump({'Import': imports})

@@ -11,7 +11,7 @@ from .case import Case
 GRID, CURVES, DEPTH = (f'analysis/{name}.py' for name in ('picture_grid', 'plot_curves', 'plot_depth'))
 METRICS, MAP = 'analysis/compare_metrics.py', 'analysis/layer_attention_map.py'
 FLOPS, SAVED = 'analysis/get_flops.py', 'analysis/saved_activations.py'
-COCO, SHAPES, PACK = 'data/make_mini_coco.py', 'data/make_mini_shapes.py', 'data/pack_cifar100.py'
+COCO, SHAPES, PACK = 'data/make_mini_coco.py', 'data/make_mini_shapes.py', 'dev/pack_cifar100.py'
 INFERENCE, CIFAR = 'inference.py', 'configs/cifar/dla_l20_b128_cifar100.py'
 
 

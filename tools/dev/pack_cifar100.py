@@ -1,6 +1,6 @@
 """Pack CIFAR-100 from one strip of images a class to the layout of the official archive.
 
-    python tools/data/pack_cifar100.py SRC data/cifar
+    python tools/dev/pack_cifar100.py SRC data/cifar
 
 SRC has class_names.json, the classes in label order, and {train,test}/CLASS.webp (or .png): each
 the images of one class, 32x32, below each other. Writes DST/cifar-100-python/{train,test,meta}.
