@@ -142,8 +142,6 @@ class FeatureNet(nn.Module):
         indices = sorted({index % levels for index in given})
         self.backbone = MODELS.build(
             {**architecture.backbone, **architecture.features, 'out_indices': indices, **kwargs})
-        with quietly():
-            self.backbone.init_weights()
         self.feature_info = self.measure(indices, kwargs.get('in_channels', 3), architecture.image_size)
 
     @torch.no_grad()
