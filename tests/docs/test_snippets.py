@@ -7,7 +7,6 @@ own parser, their configs loaded and their options checked; those of LIVE are ru
 import argparse
 import contextlib
 import importlib.util
-import os
 import re
 import runpy
 import shlex
@@ -15,18 +14,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import matplotlib
-import numpy as np
 import pytest
+import tiny_data
 import torch
 import torchvision
+from mmengine.registry import DATASETS
 from mmengine.registry import MODELS as ROOT_MODELS
-from mmengine.registry import DefaultScope
+from mmengine.registry import DefaultScope, init_default_scope
 
 import mmdla
-from mmdla.engine import cli
+from mmdla.engine import cli, preflight
 from mmdla.engine.complexity import build
+from mmdla.engine.data_config import datasets_of
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
@@ -37,6 +37,7 @@ LAUNCHERS = {'dist_train.sh': ('train.py', 1), 'dist_test.sh': ('test.py', 2),
 # the beginning of a command, and why it is not run
 NOT_RUN = {
     'pip install': 'network',
+    'pip list': 'of the shell',
     'git clone': 'network',
     'export ': 'sets a variable in the shell',
     'mkdocs ': 'tests/docs/test_site.py builds the site',
@@ -118,11 +119,8 @@ def workspace(tmp_path, torch_home, mini_root, monkeypatch):
     """A folder with the tools, configs, data and files that the pages speak of."""
     for name in ('configs', 'tools', 'docs', 'requirements', 'setup.py'):
         (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / 'data').mkdir()
-    (tmp_path / 'checkpoints').mkdir()
+    tiny_data.make(tmp_path)
     (tmp_path / 'data' / 'mini_coco').symlink_to(mini_root)
-    picture = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / 'photo.jpg'), picture)
     torchvision_file = torch_home / 'hub' / 'checkpoints' / 'resnet50-0676ba61.pth'
     (tmp_path / 'checkpoints' / 'resnet50-0676ba61.pth').symlink_to(torchvision_file)
     monkeypatch.setenv('TORCH_HOME', str(torch_home))
@@ -198,36 +196,42 @@ def check_command(command, monkeypatch):
 
 
 def build_config(path):
-    """Load a config as the tools do, build its model, and start the backbone as it says."""
+    """Load a config as the tools do, build its model, start its backbone, and read an image of its data."""
     cfg = cli.read_config(str(path))
+    cli.import_datasets(cfg.default_scope)
+    init_default_scope(cfg.default_scope)
+    cfg.model.data_preprocessor = cfg.get('data_preprocessor') or cfg.model.get('data_preprocessor')
     model = build(cfg)
-    init_cfg = cfg.model.backbone.get('init_cfg') or {}
-    if str(init_cfg.get('checkpoint')).startswith(('torchvision://', 'checkpoints/')):
+    start = str((cfg.model.backbone.get('init_cfg') or {}).get('checkpoint'))
+    if start.startswith('torchvision://'):
         model.backbone.init_weights()
-    return model
+    for split in ('train', 'val'):
+        dataset = cfg[f'{split}_dataloader'].dataset
+        roots = [inner.get('data_root') for _, inner in datasets_of(cfg, [split])]
+        if all(root and Path(root).exists() for root in roots):
+            sample = DATASETS.build(dataset)[0]
+            assert sample['inputs'].shape[0] == 3
+    if all(root and Path(root).exists() for root in roots) and start.startswith(('torchvision://', 'None')):
+        preflight.check(cfg, ('train', 'val'))
 
 
 def run_python(text, name, namespace):
-    """A config is built; a fragment of one, too; everything else is run."""
-    first = re.match(r'# (\S+\.py)\n', text)
-    path = Path(first[1] if first else 'snippet_config.py')
-    if first:
-        path.write_text(text)
+    """A config is loaded and built, a fragment of one too; a file is imported later; the rest is run."""
+    first = re.match(r'# (\w+\.py)\b', text)
+    path = Path(first[1] if first else 'snippet.py')
     if re.search(r'^_base_ = ', text, re.M):
         path.write_text(text)
         with fresh_scope():
             build_config(path)
-        return
-    compiled = compile(text, name, 'exec')
-    if first and not path.name.startswith('run_'):
-        return
-    exec(compiled, namespace)
-    if re.search(r'^(backbone|model) = dict\(', text, re.M) and 'import' not in text:
-        backbone = namespace.get('backbone') if 'backbone = dict' in text.split('\n(')[0] and not re.search(
-            r'^model = dict\(', text, re.M) else namespace['model']['backbone']
-        with fresh_scope():
-            ROOT_MODELS.build(dict(depth=50, **backbone) if 'ResNet' in backbone['type'] and
-                              'depth' not in backbone else dict(backbone))
+    elif first and not path.name.startswith('run_'):
+        path.write_text(text)
+        importlib.invalidate_caches()
+    else:
+        exec(compile(text, name, 'exec'), namespace)
+        if re.match(r'(import \w+\n+)?(backbone|model) = dict\(', text):
+            backbone = namespace['model' if 'model = dict(' in text else 'backbone']
+            with fresh_scope():
+                ROOT_MODELS.build(backbone.get('backbone', backbone))
 
 
 @contextlib.contextmanager
