@@ -27,6 +27,7 @@ import mmdla
 from mmdla.engine import cli, preflight
 from mmdla.engine.complexity import build
 from mmdla.engine.data_config import datasets_of
+from mmdla.models import DLAResNet
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
@@ -58,15 +59,19 @@ NOT_RUN = {
     'mkdir ': 'of a shell',
     'python -m venv': 'makes an environment',
 }
+# whether constructors initialise, so that attention_init acts without init_weights()
+INITIALISED = not DLAResNet(18, attention_init='zero').attention[0].norms[0].weight.any()
 # a word of a Python block that it cannot do without, and what it waits for
 NEEDS = {
     'mmdla.create_model': (hasattr(mmdla, 'create_model'), 'mmdla.create_model'),
-    'mmdla.DLAResNet(': (hasattr(mmdla, 'DLAResNet'), 'mmdla.DLAResNet'),
+    'mmdla.DLAResNet(': (INITIALISED and hasattr(mmdla, 'DLAResNet'), 'constructors that initialise'),
+    "'mmdla::": (hasattr(mmdla, 'config_path'), 'mmdla:: in configs'),
+    'mmdla.config_path': (hasattr(mmdla, 'config_path'), 'mmdla.config_path'),
     "timm.create_model('mmdla_": (hasattr(mmdla, 'create_model'), 'the models of mmdla in timm'),
     'TimmAttention': ('TimmAttention' in ROOT_MODELS.children.get('mmdla', ROOT_MODELS).module_dict or
                       importlib.util.find_spec('mmdla.gates.timm_attention') is not None,
                       'mmdla.TimmAttention'),
-    'torch.hub': (False, 'the published repository, which torch.hub downloads'),
+    'torch.hub': ((ROOT / 'hubconf.py').exists(), 'hubconf.py'),
     'import pytorch_grad_cam': (importlib.util.find_spec('pytorch_grad_cam') is not None, 'grad-cam'),
     'WandbVisBackend': (False, 'wandb and an account'),
     'TensorboardVisBackend': (importlib.util.find_spec('tensorboard') is not None, 'tensorboard'),
@@ -117,7 +122,7 @@ def torch_home(tmp_path_factory):
 @pytest.fixture
 def workspace(tmp_path, torch_home, mini_root, monkeypatch):
     """A folder with the tools, configs, data and files that the pages speak of."""
-    for name in ('configs', 'tools', 'docs', 'requirements', 'setup.py'):
+    for name in ('configs', 'tools', 'docs', 'requirements', 'setup.py', 'hubconf.py'):
         (tmp_path / name).symlink_to(ROOT / name)
     tiny_data.make(tmp_path)
     (tmp_path / 'data' / 'mini_coco').symlink_to(mini_root)
