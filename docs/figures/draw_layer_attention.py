@@ -44,15 +44,18 @@ def base(axis):
     for left, right in zip(places, places[1:]):
         arrow(axis, (left + 0.32, 3.1), (right - 0.32, 3.1), FORWARD)
         arrow(axis, (left + 0.47, 1.6), (right - 0.47, 1.6))
-    note(axis, 0.2, 3.75, 'forward path: the context unit (DSU)\nreads the mean of each layer\'s map', ha='left')
+    note(axis, 0.2, 3.75, 'forward path: the context unit (DSU)\nreads the mean of each layer\'s map',
+         ha='left')
     for x, t in zip(places[:3], (1, 2, 3)):
         arrow(axis, (places[3] - 0.25, 2.9), (x + 0.42, 1.9), BASE, '--', 0.06)
         note(axis, x + 0.35, 2.28, f'$d_{t}$', BASE, ha='right')
-    note(axis, 6.4, 3.75, 'backward path: $c_4$ refreshes\nearlier layers, $x_t \\leftarrow x_t\\, d_t$', BASE, ha='right')
+    note(axis, 6.4, 3.75, 'backward path: $c_4$ refreshes\nearlier layers, '
+         '$x_t \\leftarrow x_t\\, d_t$', BASE, ha='right')
     box(axis, 3.35, -0.1, '$o_4 = \\sum_t\\, \\mathrm{softmax}_t(q_4 \\cdot k_t)\\; v_t$', BASE, 3.7)
     for x in places:
         arrow(axis, (x, 1.3), (3.35 + (x - 3.35) * 0.55, 0.22), BASE)
-    note(axis, 3.35, -0.75, 'attention over the layers of the stage; then $x_4 + \\mathrm{ReLU(BN}(o_4))$')
+    note(axis, 3.35, -0.75,
+         'attention over the layers of the stage; then $x_4 + \\mathrm{ReLU(BN}(o_4))$')
 
 
 def light(axis):

@@ -22,7 +22,8 @@ def test_the_notebook_runs_in_two_minutes(capsys):
         if cell['cell_type'] == 'code':
             source = ''.join(cell['source'])
             if not INITIALISED:
-                source = source.replace("attention_init='zero')", "attention_init='zero')\ndla.init_weights()")
+                zero = "attention_init='zero')"
+                source = source.replace(zero, f'{zero}\ndla.init_weights()')
             exec(compile(source, cell['id'], 'exec'), namespace)
     assert 'equal: True' in capsys.readouterr().out
     assert time.process_time() - began < 120

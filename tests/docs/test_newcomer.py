@@ -13,7 +13,7 @@ import torchvision
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / 'docs'
-SHORT = ('default_hooks.logger.interval=1', )
+SHORT = 'default_hooks.logger.interval=1'
 FEW = ('train_dataloader.dataset.indices=2', 'val_dataloader.dataset.indices=2')
 DETECTOR = 'configs/mini/faster_rcnn_dla_l18_mini.py work_dirs/faster_rcnn_dla_l18_mini/epoch_6.pth'
 # page, beginning of a command there, what makes it short, what it writes
@@ -26,16 +26,15 @@ COMMANDS = (
      '--cfg-options ' + ' '.join(FEW), 'work_dirs/faster_rcnn_dla_l18_mini/epoch_6.pth'),
     ('train_and_test.md', f'python tools/test.py {DETECTOR} --show-dir work_dirs/drawn', '',
      'work_dirs/faster_rcnn_dla_l18_mini/metrics.json'),
-    ('train_and_test.md', 'python tools/analysis/picture_grid.py work_dirs/drawn detections.png', '',
-     'detections.png'),
-    ('train_and_test.md', f'python tools/inference.py {DETECTOR} photo.jpg --out-dir work_dirs/inference', '',
+    ('train_and_test.md', 'python tools/analysis/picture_grid.py work_dirs/drawn', '', 'detections.png'),
+    ('train_and_test.md', f'python tools/inference.py {DETECTOR} photo.jpg --out-dir', '',
      'work_dirs/inference/vis/photo.jpg'),
-    ('visualise.md', f'python tools/analysis/layer_attention_map.py {DETECTOR} data/mini_coco/val2017', '',
+    ('visualise.md', f'python tools/analysis/layer_attention_map.py {DETECTOR}', '',
      'work_dirs/layer_attention/layer_attention.png'),
-    ('visualise.md', 'python tools/train.py configs/mini/dla_l18_mini_shapes.py --work-dir work_dirs/dla_b34',
-     'train_cfg.max_epochs=1 ' + SHORT[0], 'work_dirs/dla_b34/epoch_1.pth'),
-    ('visualise.md', 'python tools/analysis/get_flops.py configs/faster_rcnn_dla_l50_1x_coco.py', '', ''),
-    ('visualise.md', 'python tools/analysis/saved_activations.py configs/cifar/dla_l110', '--batch 1', ''),
+    ('visualise.md', 'python tools/train.py configs/mini/dla_l18_mini_shapes.py --work-dir',
+     f'train_cfg.max_epochs=1 {SHORT}', 'work_dirs/dla_b34/epoch_1.pth'),
+    ('visualise.md', 'python tools/analysis/get_flops.py', '', ''),
+    ('visualise.md', 'python tools/analysis/saved_activations.py', '--batch 1', ''),
 )
 
 
@@ -84,11 +83,13 @@ def test_configs_for_your_own_data(home):
     text = (DOCS / 'own_data.md').read_text()
     configs = {name: block for block in re.findall(r'^```python\n(# \w+\.py.*?)^```', text, re.M | re.S)
                if '_base_' in block for name in re.findall(r'\A# (\w+)\.py', block)}
-    assert set(configs) == {'my_detector', 'my_small_set', 'my_mask_rcnn', 'my_r18', 'my_voc', 'my_classifier'}
+    assert set(configs) == {'my_detector', 'my_small_set', 'my_mask_rcnn', 'my_r18', 'my_voc',
+                            'my_classifier'}
     for name, block in configs.items():
         (home / f'{name}.py').write_text(block)
     few = dict(my_voc='train_dataloader.dataset.times=1', my_classifier='', my_mask_rcnn=FEW[0])
     for name in configs:
-        out = run(home, f'python tools/train.py {name}.py --auto-scale-lr --cfg-options train_cfg.max_epochs=1 '
-                        f'train_cfg.val_interval=1 {SHORT[0]} {few.get(name, " ".join(FEW))}')
+        out = run(home, f'python tools/train.py {name}.py --auto-scale-lr --cfg-options '
+                        f'train_cfg.max_epochs=1 train_cfg.val_interval=1 {SHORT} '
+                        f'{few.get(name, " ".join(FEW))}')
         assert (home / 'work_dirs' / name / 'epoch_1.pth').is_file(), out

@@ -1,4 +1,4 @@
-"""Every command and snippet of README.md and docs/, run in a short form or named with the reason why not.
+"""Every command and snippet of README.md and docs/, run in a short form, or named with the reason.
 
 The blocks of a page run in their order, in one folder and one namespace. A new block either runs or
 needs a line in NOT_RUN; blocks of ``text`` are output. Commands of our tools are parsed by the tool's
@@ -19,9 +19,8 @@ import pytest
 import tiny_data
 import torch
 import torchvision
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, DefaultScope, init_default_scope
 from mmengine.registry import MODELS as ROOT_MODELS
-from mmengine.registry import DefaultScope, init_default_scope
 
 import mmdla
 from mmdla.engine import cli, preflight
@@ -201,7 +200,7 @@ def check_command(command, monkeypatch):
 
 
 def build_config(path):
-    """Load a config as the tools do, build its model, start its backbone, and read an image of its data."""
+    """Load a config as the tools do, build its model, start its backbone, read an image of its data."""
     cfg = cli.read_config(str(path))
     cli.import_datasets(cfg.default_scope)
     init_default_scope(cfg.default_scope)
@@ -216,7 +215,8 @@ def build_config(path):
         if all(root and Path(root).exists() for root in roots):
             sample = DATASETS.build(dataset)[0]
             assert sample['inputs'].shape[0] == 3
-    if all(root and Path(root).exists() for root in roots) and start.startswith(('torchvision://', 'None')):
+    there = all(root and Path(root).exists() for root in roots)
+    if there and start.startswith(('torchvision://', 'None')):
         preflight.check(cfg, ('train', 'val'))
 
 

@@ -50,4 +50,5 @@ def make(root):
     yolo(root)
     voc(root / 'data' / 'VOCdevkit')
     # the detector that a reader of upgrade.md has
-    (root / 'my_detector.py').write_text("_base_ = 'configs/comparison/faster_rcnn_resnet50_1x_coco.py'\n")
+    base = 'configs/comparison/faster_rcnn_resnet50_1x_coco.py'
+    (root / 'my_detector.py').write_text(f'_base_ = {base!r}\n')
