@@ -1,5 +1,8 @@
 """Mixin that all backbones of this package share."""
+import os
+from copy import deepcopy
 from inspect import Parameter, signature
+from itertools import dropwhile
 from typing import Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 import torch.utils.checkpoint as cp
@@ -12,10 +15,15 @@ from mmdla.attention.interaction import (
     interaction_class,
 )
 from mmdla.errors import UserError, choose
-from mmdla.pretrained import under_present_names
+from mmdla.pretrained import load_backbone, under_present_names
 
 from .arguments import dim_per_head, interaction_arguments
-from .initialization import Initialized, forget_start
+from .initialization import (
+    InitializesAtTheEnd,
+    forget_start,
+    needs_start,
+    without_false_warning,
+)
 
 IN_INTERACTION = ': it is one of the interaction, interaction=dict(type=..., ...)'
 ADVICE = {
@@ -45,7 +53,7 @@ def parameters_of(cls: type) -> Set[str]:
     return names
 
 
-class Trunk(Initialized):
+class Trunk(metaclass=InitializesAtTheEnd):
     """A mixin ahead of a host's backbone: layer attention after its blocks.
 
     Its constructor calls ``super().__init__(**self.host_arguments(...))`` and then ``add_attention``;
@@ -64,12 +72,16 @@ class Trunk(Initialized):
         with_cp (bool): Whether to recompute each block, with its attention, in the backward pass.
         init_cfg (dict | list[dict], optional): As in the host, but
             ``dict(type='Pretrained', checkpoint=...)`` is strict, see
-            :func:`mmdla.pretrained.load_backbone`, and loaded by the constructor if it is a file, see
-            :class:`mmdla.trunks.initialization.Initialized`.
+            :func:`mmdla.pretrained.load_backbone`. The constructor loads it if it is a file that exists.
+            Another, which must be downloaded or does not exist, waits for :meth:`init_weights`, which
+            the Runner calls before training and not before testing: the first forward pass without it
+            is an error in training and a warning otherwise.
 
     Attributes:
         attention (nn.ModuleList): One :class:`mmdla.attention.Interaction` for each stage.
         attention_init (str): A key of ``mmdla.attention.interaction.GAMMAS``.
+        pretrained_cfgs (list[dict]): Parts of init_cfg that name a checkpoint.
+        not_loaded (list[dict]): Those that wait for :meth:`init_weights`.
         non_shape_arguments (dict): Arguments, with their defaults, that do not affect the tensors'
             shapes, so that a state_dict cannot tell them.
         norms_outputs (bool): Whether a norm ``norm0``, ``norm1``, ... makes each output.
@@ -84,6 +96,8 @@ class Trunk(Initialized):
     takes_anything = False
     advice: Dict[str, str] = {}
     recomputes = False
+    pretrained_cfgs: Sequence[dict] = ()
+    not_loaded: Sequence[dict] = ()
 
     def host_arguments(self, arguments: dict) -> dict:
         """Arguments for the host's constructor; the checkpoints in init_cfg become ``pretrained_cfgs``.
@@ -92,7 +106,7 @@ class Trunk(Initialized):
             UserError: For one that the host does not have.
         """
         ancestors = type(self).__mro__
-        known = parameters_of(ancestors[ancestors.index(Initialized) + 1])
+        known = parameters_of(ancestors[ancestors.index(Trunk) + 1])
         known = (known | {'with_cp'}) - ({'pretrained'} if not self.takes_anything else set())
         for name in arguments:
             unset = name == 'pretrained' and arguments[name] is None  # as in old configs of the hosts
@@ -268,6 +282,41 @@ class Trunk(Initialized):
 
     def resize(self, tensors: Dict[str, Tensor], filename: str) -> None:
         """What :meth:`fit` does."""
+
+    def initialize(self) -> None:
+        """Initialise all parameters, unless on the meta device. Called once, by the constructor."""
+        if any(parameter.is_meta for parameter in self.parameters()):
+            return
+        built = [(layer, deepcopy(layer.state_dict())) for layer in self.plugin_layers().values()]
+        if not self.is_init:  # as a host's class is that has loaded weights
+            with without_false_warning():
+                super().init_weights()
+        for layer, tensors in built:  # plugins keep their own initialisation
+            layer.load_state_dict(tensors)
+        for attention in self.attention:
+            attention.init_weights(self.attention_init)
+        self.not_loaded = tuple(dropwhile(self.load_file, self.pretrained_cfgs))
+        self.is_init = not self.not_loaded
+        if self.not_loaded:
+            self.register_forward_pre_hook(needs_start)
+
+    def load_file(self, cfg: dict) -> bool:
+        """Load a checkpoint if it is a file that exists; whether it is."""
+        exists = os.path.isfile(str(cfg['checkpoint']))
+        if exists:
+            load_backbone(self, cfg['checkpoint'], cfg.get('prefix'))
+        return exists
+
+    def init_weights(self) -> None:
+        """Load the checkpoints of init_cfg that the constructor has not loaded."""
+        for cfg in self.not_loaded:
+            load_backbone(self, cfg['checkpoint'], cfg.get('prefix'))
+        self.not_loaded = ()
+        self.is_init = True
+        forget_start(self)
+
+    def _dump_init_info(self) -> None:
+        """No report of mmengine's, a line for each parameter."""
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
         """As in mmpretrain; attention counts as its block, what a stage shares as the first block."""

@@ -7,7 +7,7 @@ from our_configs import load
 
 from mmdla.errors import UserError
 from mmdla.models import DLAResNet, MRLAResNet, ResNet
-from mmdla.trunks import initialization
+from mmdla.trunks import trunk
 
 SMALL = dict(depth=18, base_channels=16, stem_channels=16)
 
@@ -73,7 +73,7 @@ def test_what_is_no_file_is_missed(name, monkeypatch, recwarn):
     def fetch(*args):
         raise AssertionError('nothing is to be fetched')
 
-    monkeypatch.setattr(initialization, 'load_backbone', fetch)
+    monkeypatch.setattr(trunk, 'load_backbone', fetch)
     model, x = MRLAResNet(**SMALL, init_cfg=pretrained(name)), torch.randn(2, 3, 64, 64)
     assert not model.is_init and not recwarn
     for _ in range(2):
