@@ -11,8 +11,6 @@ PAGES = [ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'SECURITY.md')
     [*(ROOT / 'docs').rglob('*.md'), *(ROOT / 'configs').rglob('README.md')])
 LINK = re.compile(r'\[[^\]]*\]\(([^)\s]+)\)')
 NAMED = re.compile(r'(?<![\w/.])(?:configs|tools|tests|mmdla|docs)/[\w/.-]+\.(?:py|sh|md|json)\b')
-# a page that another change brings
-TO_COME = {'docs/deploy.md', 'tools/deploy/export_onnx.py'}
 
 
 def anchors(page):
@@ -31,8 +29,6 @@ def test_links(page):
             continue
         target, _, anchor = link.partition('#')
         path = (page.parent / target).resolve() if target else page
-        if str(path.relative_to(ROOT)) in TO_COME and not path.exists():
-            continue
         assert path.exists(), link
         if anchor and path.suffix == '.md':
             assert anchor in set(anchors(path)), link
@@ -42,14 +38,13 @@ def test_links(page):
 def test_files_that_are_named(page):
     """Configs, tools and tests in the text, wherever no link shows that they are gone."""
     for name in NAMED.findall(page.read_text()):
-        assert (ROOT / name).exists() or name in TO_COME, name
+        assert (ROOT / name).exists(), name
 
 
 def test_every_page_is_in_the_navigation():
     navigation = set(re.findall(r'(\w+\.md)$', (ROOT / 'mkdocs.yml').read_text(), re.M))
     pages = {str(path.relative_to(ROOT / 'docs')) for path in (ROOT / 'docs').rglob('*.md')}
-    assert pages <= navigation
-    assert {f'docs/{name}' for name in navigation - pages} <= TO_COME
+    assert pages == navigation
 
 
 def test_the_readme_is_short():

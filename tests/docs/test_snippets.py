@@ -22,11 +22,9 @@ import torchvision
 from mmengine.registry import DATASETS, DefaultScope, init_default_scope
 from mmengine.registry import MODELS as ROOT_MODELS
 
-import mmdla
 from mmdla.engine import cli, preflight
 from mmdla.engine.complexity import build
 from mmdla.engine.data_config import datasets_of
-from mmdla.models import DLAResNet
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
@@ -58,25 +56,15 @@ NOT_RUN = {
     'mkdir ': 'of a shell',
     'python -m venv': 'makes an environment',
 }
-# whether constructors initialise, so that attention_init acts without init_weights()
-INITIALISED = not DLAResNet(18, attention_init='zero').attention[0].norms[0].weight.any()
 # a word of a Python block that it cannot do without, and what it waits for
 NEEDS = {
-    'mmdla.create_model': (hasattr(mmdla, 'create_model'), 'mmdla.create_model'),
-    'mmdla.DLAResNet(': (INITIALISED and hasattr(mmdla, 'DLAResNet'), 'constructors that initialise'),
-    "'mmdla::": (hasattr(mmdla, 'config_path'), 'mmdla:: in configs'),
-    'mmdla.config_path': (hasattr(mmdla, 'config_path'), 'mmdla.config_path'),
-    "timm.create_model('mmdla_": (hasattr(mmdla, 'create_model'), 'the models of mmdla in timm'),
-    'TimmAttention': ('TimmAttention' in ROOT_MODELS.children.get('mmdla', ROOT_MODELS).module_dict or
-                      importlib.util.find_spec('mmdla.gates.timm_attention') is not None,
-                      'mmdla.TimmAttention'),
-    'torch.hub': ((ROOT / 'hubconf.py').exists(), 'hubconf.py'),
+    'TimmAttention': (importlib.util.find_spec('timm') is not None, 'timm'),
     'import timm': (importlib.util.find_spec('timm') is not None, 'timm'),
     'mmseg::': (importlib.util.find_spec('mmseg') is not None, 'mmsegmentation'),
+    "Detector('model.onnx')": (False, 'an exported detector, as in tests/tools/test_export_onnx.py'),
+    'quant_pre_process(': (False, 'a trained classifier and onnxconverter-common'),
     'import onnxruntime': (importlib.util.find_spec('onnxruntime') is not None, 'onnxruntime'),
 }
-# tools that another part of the package brings: their commands are checked once they are there
-TO_COME = ('tools/deploy/export_onnx.py', )
 
 
 class Parsed(BaseException):
@@ -147,8 +135,6 @@ def parsed(tool, arguments, monkeypatch):
 
 
 def check_tool(tool, arguments, monkeypatch):
-    if tool in TO_COME and not (ROOT / tool).exists():
-        return
     args = parsed(tool, arguments, monkeypatch)
     for word in arguments:
         assert not word.startswith('configs/') or '{' in word or Path(word).exists(), word
