@@ -52,5 +52,6 @@ setup(
     entry_points={'console_scripts': ['mmdla = mmdla.__main__:main']},
     install_requires=requirements('runtime'),
     extras_require={
-        name: requirements(name) for name in ('onedl', 'openmmlab', 'timm', 'deploy', 'docs', 'tests', 'lint')},
+        name: requirements(name)
+        for name in ('onedl', 'openmmlab', 'timm', 'deploy', 'docs', 'tests', 'lint')},
 )

@@ -1,6 +1,6 @@
 """Links of the documentation, and the site."""
-import re
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
