@@ -79,7 +79,8 @@ train $DETECTOR detector
 begin 'test: COCO AP on 60 validation images, drawing each (15 seconds)'
 evaluate $DETECTOR detector
 PICTURE=$WORK/detections.jpg
-[ -e $PICTURE ] || quietly picture "$PYTHON" tools/analysis/picture_grid.py $WORK/detector/drawn $PICTURE
+[ -e $PICTURE ] || quietly picture "$PYTHON" tools/analysis/picture_grid.py $WORK/detector/drawn $PICTURE \
+    --headings 'ground truth' detections
 
 if [ -n "$COMPARE" ]; then
     begin 'training: the same detector from scratch (3 minutes)'

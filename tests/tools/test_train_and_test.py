@@ -95,9 +95,13 @@ def test_testing_prints_box_and_mask_ap_and_writes_results(call, mask_run, mini_
         assert {'image_id', 'category_id', 'score', 'bbox'} <= detections[0].keys()
     assert len(list((tmp_path / 'drawn').glob('*.png'))) == 6
     assert (tmp_path / 'all.pkl').is_file()
-    grid = call('analysis/picture_grid.py', tmp_path / 'drawn', tmp_path / 'grid.png')
-    assert str(tmp_path / 'grid.png') in grid.stdout
-    assert cv2.imread(str(tmp_path / 'grid.png')).shape == (720, 1280, 3)
+    for headings, height in (([], 720), (['--headings', 'ground truth', 'detections'], 748)):
+        grid = call('analysis/picture_grid.py', tmp_path / 'drawn', tmp_path / 'grid.png', *headings)
+        assert str(tmp_path / 'grid.png') in grid.stdout
+        sheet = cv2.imread(str(tmp_path / 'grid.png'))
+        assert sheet.shape == (height, 1280, 3)
+    parts = np.split(sheet[:28], 4, 1)  # two columns of two parts, with a heading in each
+    assert all((part < 128).any() and (part[:, :40] == 255).all() for part in parts)
 
 
 def test_mistakes_get_one_sentence(fails, mask_run, mini_root, tmp_path, monkeypatch):

@@ -58,16 +58,17 @@ def draw(axis, weights: Tensor, title: str, top: float, numbers: bool) -> None:
 
 
 def figure(maps: Dict[str, Tensor], out: Path, label: str, softmax: bool, columns: int) -> None:
-    """Heat maps side by side, ``columns`` in a row."""
+    """Heat maps side by side, ``columns`` in a row, on one scale."""
     import matplotlib.pyplot as plt
     columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)
     canvas, axes = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.9 * rows + 0.4), squeeze=False)
     for axis in axes.flat:
         axis.axis('off')
+    top = 1.0 if softmax else max(max(weights.max().item() for weights in maps.values()), 1e-9)
     for axis, (name, weights) in zip(axes.flat, maps.items()):
         axis.axis('on')
-        draw(axis, weights, name, 1.0 if softmax else max(weights.max().item(), 1e-9), columns <= 5)
+        draw(axis, weights, name, top, columns <= 5)
         axis.set(xlabel='layer t', ylabel='layer l')
     canvas.suptitle(label, fontsize=10)
     canvas.tight_layout()
@@ -102,7 +103,8 @@ def main() -> None:
             signed_mean=maps[stage].mean((0, 3, 4)).tolist(),
             **(dict(heads=heads[stage].tolist()) if args.per_head else {})) for stage in maps})
     write_text(out / 'layer_attention.json', json.dumps(numbers))
-    label = f'{Path(args.config).stem}: {kind} of layer t in layer l, {count} images'
+    drawn = kind if recorder.softmax else 'mean |weight|'
+    label = f'{Path(args.config).stem}: {drawn} of layer t in the attention of layer l, {count} images'
     figure(means, out / 'layer_attention.png', label, recorder.softmax, columns=4)
     if args.per_head:
         for stage, weights in heads.items():

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import List
 
 from mmdla.engine import cli
+from mmdla.engine.figure_style import style
 from mmdla.errors import UserError, reason
 from mmdla.files import FIGURES, check_output, write_figure
 
 import matplotlib
 
 matplotlib.use('Agg')
-COLOURS = dict(resnet='0.5', mrla_l='C0', mrla_b='C1', dla_l='C2', dla_b='C3', dia='C4')
 
 
 def read(paths: List[str]) -> List[dict]:
@@ -53,11 +53,12 @@ def plot_ratios(rows: List[dict], out: str) -> None:
     for row in rows:
         if row['system'] != 'resnet':
             groups[title(row)].append(row)
-    bars = [(f'{row["model"]}: {name}', row) for name, group in groups.items() for row in group][::-1]
+    bars = [(f'{style(row["system"])["label"]}-{row["depth"]}: {name}', row)
+            for name, group in groups.items() for row in group][::-1]
     figure, axis = plt.subplots(figsize=(9, 1 + 0.3 * len(bars)))
     for place, (_, row) in enumerate(bars):
         low, high = row['ratio_quartiles']
-        axis.barh(place, row['ratio'], color=COLOURS[row['system']],
+        axis.barh(place, row['ratio'], color=style(row['system'])['color'],
                   xerr=[[max(row['ratio'] - low, 0)], [max(high - row['ratio'], 0)]])
     axis.set_yticks(range(len(bars)), [name for name, _ in bars], fontsize=8)
     axis.axvline(1, color='k', linewidth=0.8)
@@ -81,7 +82,7 @@ def plot_growth(rows: List[dict], against: str, out: str) -> None:
     for system, points in lines.items():
         x, *columns = zip(*sorted(points))
         for axis, column in zip(axes, columns):
-            axis.plot(x, column, marker='o', color=COLOURS[system], label=system)
+            axis.plot(x, column, marker='o', **style(system))
     for axis, label in zip(axes, ('ms of a training step', 'memory, MiB')):
         axis.set(xlabel=against, ylabel=label, xlim=(0, None), ylim=(0, None))
         axis.grid(alpha=0.3)

@@ -9,6 +9,7 @@ import argparse
 import json
 
 from mmdla.engine import cli
+from mmdla.engine.figure_style import style
 from mmdla.engine.work_dir import METRICS, has_numbers, read_scalars, validations
 from mmdla.errors import UserError
 from mmdla.files import FIGURES, check_output, write_figure, write_text
@@ -53,9 +54,9 @@ def plot(runs: dict, out: str) -> None:
     import matplotlib.pyplot as plt
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
     for name, run in runs.items():
-        left.plot(*zip(*run['train']), label=name)
+        left.plot(*zip(*run['train']), **style(name))
         if run['val']:
-            right.plot(*zip(*run['val']), marker='o', label=name)
+            right.plot(*zip(*run['val']), marker='o', **style(name))
     metric = next((run['metric'] for run in runs.values() if run['metric']), 'metric')
     left.set(xlabel='epoch', ylabel='training loss')
     right.set(xlabel='epoch', ylabel=f'validation {metric}')

@@ -18,6 +18,7 @@ from statistics import mean, stdev
 from typing import Dict, List
 
 from mmdla.engine import cli
+from mmdla.engine.figure_style import style
 from mmdla.engine.work_dir import METRICS, finished_run
 from mmdla.errors import UserError
 from mmdla.files import FIGURES, check_output, write_figure, write_text
@@ -56,7 +57,7 @@ def plot(results: Results, metric: str, out: str) -> None:
     for system, depths in results.items():
         deviations = [stdev(values) if len(values) > 1 else 0 for values in depths.values()]
         axis.errorbar(list(depths), [mean(values) for values in depths.values()], yerr=deviations,
-                      marker='o', capsize=3, label=system)
+                      marker='o', capsize=3, **style(system))
     ticks = sorted({depth for depths in results.values() for depth in depths})
     axis.set(xlabel='depth', ylabel=metric, xticks=ticks)
     axis.grid(alpha=0.3)
