@@ -115,7 +115,7 @@ def light_stage(stage, x, dim=32, dla=False, unit=None, refresh_by='output'):
     dyn = Unit(below(params, 'context.unit.'), **(unit or {}))
     states = [None] * len(x)
     for index in range(len(stage)):
-        branch, shortcut = stage[index](x)
+        branch, shortcut = stage[index].parts(x, x)
         total = branch + shortcut
         x = total * (total > 0)
         o = []
@@ -151,7 +151,7 @@ def base_stage(stage, x, dim=16, dla=False, unit=None, refresh_by='output', refr
     states, features, keys, values = ([[] for _ in x] for _ in range(4))
     states = [None] * len(x)
     for index in range(len(stage)):
-        branch, shortcut = stage[index](x)
+        branch, shortcut = stage[index].parts(x, x)
         total = branch + shortcut
         x = total * (total > 0)
         o = []
@@ -189,7 +189,7 @@ def lii_stage(stage, x, unit=None):
     dyn = Unit(below(params, 'context_unit.'), **{'type': 'DIA', **(unit or {})})
     states = [None] * len(x)
     for index in range(len(stage)):
-        branch, shortcut = stage[index](x)
+        branch, shortcut = stage[index].parts(x, x)
         total = []
         for b in range(len(x)):
             states[b] = dyn.step(gap(branch[b]), states[b])
