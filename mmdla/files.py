@@ -123,6 +123,26 @@ def write_text(path: Name, text: str) -> None:
         partial.write_text(text)
 
 
+def with_part(path: Name, tool: str, part: str) -> str:
+    """A page's text with another part between the lines that mark what a tool writes.
+
+    Args:
+        path (str): Of the page.
+        tool (str): The tool's path, as in the first of these lines.
+        part (str): The text between them.
+
+    Raises:
+        UserError: If the page lacks the lines.
+    """
+    begin, end = f'<!-- written by {tool} -->', '<!-- end -->'
+    path = Path(path)
+    before, begins, rest = (path.read_text() if path.is_file() else '').partition(begin)
+    _, ends, after = rest.partition(end)
+    if not (begins and ends):
+        raise UserError(f'{path} lacks the lines {begin} and {end}: write them where the table belongs.')
+    return f'{before}{begin}\n{part}\n{end}{after}'
+
+
 def read_picture(path: Name):
     """A picture as BGR (H, W, 3).
 

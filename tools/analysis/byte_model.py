@@ -9,7 +9,6 @@ bytes or its arithmetic, whichever takes longer, and a constant for its launch.
 """
 import argparse
 import logging
-import re
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,13 +19,13 @@ from mmdla import ops
 from mmdla.engine import cli
 from mmdla.engine.traffic import Operation, fused, trace, tracing
 from mmdla.errors import UserError
-from mmdla.files import write_text
+from mmdla.files import with_part, write_text
 from mmdla.models import DLAResNet, MRLAResNet, ResNet
 
 import torch
 
 PAGE = Path(__file__).parents[2] / 'docs' / 'performance.md'
-BEGIN, END = '<!-- written by tools/analysis/byte_model.py -->', '<!-- end -->'
+TOOL = 'tools/analysis/byte_model.py'
 # bytes/s and, for bfloat16, operations/s
 GPUS = {'H200': (4.8e12, 990e12), 'A100': (2.0e12, 312e12), 'RTX 4090': (1.0e12, 165e12)}
 BANDWIDTH = 0.85  # part of it that is reached
@@ -121,12 +120,8 @@ def main() -> None:
     args = parser.parse_args()
     if find_spec('triton') is None:
         raise UserError('triton is not installed, whose kernels are counted, too: pip install triton.')
-    text = PAGE.read_text()
-    pattern = re.compile(f'{re.escape(BEGIN)}.*{re.escape(END)}', re.DOTALL)
-    if not pattern.search(text):
-        raise UserError(f'{PAGE} lacks the lines {BEGIN} and {END}: write them where the tables belong.')
-    new = pattern.sub(f'{BEGIN}\n\n{tables()}\n\n{END}', text)
-    if args.check and new != text:
+    new = with_part(PAGE, TOOL, f'\n{tables()}\n')
+    if args.check and new != PAGE.read_text():
         raise UserError(f'the tables of {PAGE} are stale: run python tools/analysis/byte_model.py.')
     if not args.check:
         write_text(str(PAGE), new)

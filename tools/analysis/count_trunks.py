@@ -8,16 +8,15 @@ of 32 channels (light forms; 16 for base forms and transformers), or fewer where
 channels of every stage.
 """
 import argparse
-import re
 from pathlib import Path
 
 from mmdla.engine import cli
 from mmdla.errors import UserError
-from mmdla.files import write_text
+from mmdla.files import with_part, write_text
 from mmdla.registry import MODELS
 
 PAGE = Path(__file__).parents[2] / 'docs' / 'trunks.md'
-BEGIN, END = '<!-- written by tools/analysis/count_trunks.py -->', '<!-- end -->'
+TOOL = 'tools/analysis/count_trunks.py'
 TRUNKS = {
     'ResNet-50': dict(type='mmdla.ResNet', depth=50),
     'ResNet-50-D': dict(type='mmdla.ResNetV1d', depth=50),
@@ -65,12 +64,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--check', action='store_true', help='write nothing; fail if the page is stale')
     args = parser.parse_args()
-    text = PAGE.read_text()
-    pattern = re.compile(f'{re.escape(BEGIN)}.*{re.escape(END)}', re.DOTALL)
-    if not pattern.search(text):
-        raise UserError(f'{PAGE} lacks the lines {BEGIN} and {END}: write them where the table belongs.')
-    new = pattern.sub(f'{BEGIN}\n{table()}\n{END}', text)
-    if args.check and new != text:
+    new = with_part(PAGE, TOOL, table())
+    if args.check and new != PAGE.read_text():
         raise UserError(f'the table of {PAGE} is stale: run python tools/analysis/count_trunks.py.')
     if not args.check:
         write_text(str(PAGE), new)

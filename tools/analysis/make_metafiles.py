@@ -20,7 +20,7 @@ from typing import Dict, List, NamedTuple
 from mmdla.engine import cli
 from mmdla.engine.complexity import complexity, usual_shape
 from mmdla.errors import UserError
-from mmdla.files import write_text
+from mmdla.files import with_part, write_text
 
 import mmengine.config.utils
 import yaml
@@ -55,11 +55,11 @@ DATA = {
     'coco': 'COCO 2017', 'in1k': 'ImageNet-1k', 'cifar10': 'CIFAR-10', 'cifar100': 'CIFAR-100',
     'bccd': 'BCCD', 'mini': 'tools/data/make_mini_coco.py', 'shapes': 'tools/data/make_mini_shapes.py',
     'pretrained': 'tools/data/make_mini_coco.py'}
+TOOL = 'tools/analysis/make_metafiles.py'
 PRINTED = {'top1': 'top-1', 'top5': 'top-5', 'box': 'box AP', 'mask': 'mask AP'}
 # mim download reads a field weight, and takes what follows the last slash for the name of a file to
 # fetch unless it is there: with no name it fetches nothing, and writes the config
 NO_WEIGHT = 'none published/'
-BEGIN, END = '<!-- written by tools/analysis/make_metafiles.py -->', '<!-- end -->'
 
 
 class Counts(NamedTuple):
@@ -187,16 +187,6 @@ def table(models: List[dict], papers: Dict[str, str]) -> str:
     return '\n'.join(lines)
 
 
-def readme(path: Path, made: str) -> str:
-    """The file with its part between the marks renewed."""
-    text = path.read_text() if path.is_file() else ''
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise UserError(f'{path} lacks the lines {BEGIN} and {END}: write them where the table belongs.')
-    return f'{before}{BEGIN}\n{made}\n{END}{after}'
-
-
 def render(root: Path, configs: Dict[Path, Config], kept: Kept) -> Dict[Path, str]:
     """The text of every file that this tool writes."""
     papers, files, imports = papers_figures(root), {}, []
@@ -204,7 +194,7 @@ def render(root: Path, configs: Dict[Path, Config], kept: Kept) -> Dict[Path, st
         models = [describe(root, path, cfg, kept) for path, cfg in configs.items()
                   if path.parent == folder]
         files[folder / 'metafile.yml'] = metafile(models)
-        files[folder / 'README.md'] = readme(folder / 'README.md', table(models, papers))
+        files[folder / 'README.md'] = with_part(folder / 'README.md', TOOL, table(models, papers))
         imports.append(str((folder / 'metafile.yml').relative_to(root)))
     files[root / 'model-index.yml'] = yaml.safe_dump({'Import': imports})
     return files
