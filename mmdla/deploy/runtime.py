@@ -9,11 +9,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 
 def session(path, providers=('CPUExecutionProvider', )):
     """An ONNX file, ready to run."""
+    import onnxruntime
     return onnxruntime.InferenceSession(str(path), providers=list(providers))
 
 
