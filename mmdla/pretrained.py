@@ -122,7 +122,8 @@ def missing_start(filename: str, zero: bool) -> UserError:
     if zero:
         ways.append('start from a checkpoint of the plain trunk with attention_init=\'zero\' (ready '
                     'with torchvision\'s ResNet-50: configs/faster_rcnn_dla_l50_r50init_1x_coco.py)')
-    return UserError(f'the backbone\'s start {filename} does not exist: {", or ".join(ways)}.')
+    return UserError(f'checkpoint {filename} does not exist, from which the backbone starts: check '
+                     f'the path, or {", or ".join(ways)}.')
 
 
 def check_arguments(backbone: nn.Module, config: Optional[dict], filename: str) -> None:
@@ -168,6 +169,9 @@ def load_backbone(backbone: nn.Module, filename: str, prefix: Optional[str] = No
         UserError: If the file is missing or unreadable, does not fill the backbone whole, or says
             that it was trained with arguments that shapes do not tell and that differ.
     """
+    if not hasattr(backbone, 'can_start_plain'):
+        raise UserError(f'{type(backbone).__name__} is no backbone of mmdla: give that of the network, '
+                        'network.backbone.')
     if '://' not in filename and not os.path.isfile(filename):
         raise missing_start(filename, backbone.can_start_plain)
     given, rest, naming, resized = fitting(backbone, read_checkpoint(filename), filename, prefix)

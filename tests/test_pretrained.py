@@ -189,7 +189,7 @@ def test_a_plain_resnet_of_this_package_is_compared_in_what_both_have(tmp_path):
 
 
 def test_missing_and_unreadable_files(tmp_path):
-    with pytest.raises(UserError, match='does not exist: pretrain it '
+    with pytest.raises(UserError, match='does not exist, from which the backbone starts: '
                        r'.*extract_backbone.py CLASSIFIER .*none.pth.* --cfg-options .* torchvision'):
         load(str(tmp_path / 'none.pth'))
     (tmp_path / 'text.pth').write_text('not a checkpoint')
@@ -234,3 +234,8 @@ def test_the_config_that_mmengine_writes_is_read(name):
 def test_a_config_that_is_nested_too_deep(value):
     with pytest.raises((SyntaxError, ValueError)):
         literal_config(f'model = {value}', 'model')
+
+
+def test_a_classifier_is_no_backbone():
+    with pytest.raises(UserError, match='Linear is no backbone of mmdla: give that of the network'):
+        load_backbone(torch.nn.Linear(1, 1), 'none.pth')

@@ -39,7 +39,7 @@ def check_schedules(cfg: Config, iterations: Optional[int] = None) -> None:
 
 
 def long_warmups(cfg: Config, iterations: Optional[int] = None) -> List[str]:
-    """What is to be said of warm-ups that are longer than the run.
+    """What is to be said of warm-ups that are longer than the run, or too short to begin.
 
     Args:
         cfg (Config): Of a training run.
@@ -53,7 +53,11 @@ def long_warmups(cfg: Config, iterations: Optional[int] = None) -> List[str]:
             found.append(
                 f'the warm-up ({name}, {type_name(schedule)}) takes {end} {unit} and the run has '
                 f'{length}, so that the learning rate never gets to what is set: --cfg-options '
-                f'{name}.end={max(1, length // 10)} shortens it.')
+                f'{name}.end={max(2, length // 10)} shortens it.')
+        elif is_warmup(schedule) and isinstance(end, int) and end < 2:
+            found.append(
+                f'the warm-up ({name}, {type_name(schedule)}) ends at {end}, before its first step, so '
+                f'that the learning rate stays where it starts: --cfg-options {name}.end=2 at least.')
     return found
 
 

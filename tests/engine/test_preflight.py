@@ -117,7 +117,7 @@ def test_wrapped_datasets_are_checked(cfg):
 
 def test_missing_start(cfg):
     cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='nowhere.pth')
-    fails(cfg, 'nowhere.pth does not exist: pretrain it')
+    fails(cfg, 'nowhere.pth does not exist, from which the backbone starts')
     preflight.check(cfg, ('test', ))
 
 

@@ -112,7 +112,7 @@ def test_mistakes_get_one_sentence(fails, mask_run, mini_root, tmp_path, monkeyp
     monkeypatch.setenv('MINI_ROOT', str(mini_root))
     to = ('--work-dir', tmp_path)
     fails('configs/none.py does not exist', train, 'configs/none.py')
-    fails('dla_l50_in1k.pth does not exist: pretrain it', train,
+    fails('dla_l50_in1k.pth does not exist, from which the backbone starts', train,
           'configs/faster_rcnn_dla_l50_1x_coco.py')
     fails('does not fit the config', test, CONFIG, work / 'epoch_2.pth', *to)
     fails('none.pth does not exist', test, CONFIG, 'none.pth', *to)

@@ -69,7 +69,7 @@ def plain(tmp_path):
 def test_an_ordinary_vision_transformer_stops(build, plain, tmp_path):
     with pytest.raises(UserError, match='VisionTransformer-custom, .* it is of the plain network'):
         load(build, plain[1])
-    with pytest.raises(UserError, match='none.pth does not exist: pretrain it'):
+    with pytest.raises(UserError, match='none.pth does not exist, from which the backbone starts'):
         load(build, str(tmp_path / 'none.pth'))
 
 
