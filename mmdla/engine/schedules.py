@@ -54,7 +54,8 @@ def long_warmups(cfg: Config, iterations: Optional[int] = None) -> List[str]:
                 f'the warm-up ({name}, {type_name(schedule)}) takes {end} {unit} and the run has '
                 f'{length}, so that the learning rate never gets to what is set: --cfg-options '
                 f'{name}.end={max(2, length // 10)} shortens it.')
-        elif is_warmup(schedule) and isinstance(end, int) and end < 2:
+        elif (is_warmup(schedule) and isinstance(end, int) and end < 2
+              and not schedule.get('convert_to_iter_based')):
             found.append(
                 f'the warm-up ({name}, {type_name(schedule)}) ends at {end}, before its first step, so '
                 f'that the learning rate stays where it starts: --cfg-options {name}.end=2 at least.')

@@ -121,7 +121,7 @@ def exports_onnx() -> bool:
 @torch.compiler.assume_constant_result
 def asked_for() -> Optional[str]:
     only = _only.get()
-    return 'reference' if only is not None and torch.onnx.is_in_onnx_export() else only
+    return 'reference' if only is not None and exports_onnx() else only
 
 
 def wanted() -> Optional[str]:

@@ -20,6 +20,8 @@ def test_a_warmup_that_is_longer_than_the_run():
     assert long_warmups(cfg(WARMUP), 500) == []
     assert long_warmups(cfg(WARMUP), 6)[0].endswith('param_scheduler.0.end=2 shortens it.')
     assert 'stays where it starts' in long_warmups(cfg(dict(WARMUP, end=1)), 120)[0]
+    an_epoch = dict(WARMUP, end=1, by_epoch=True, convert_to_iter_based=True)
+    assert long_warmups(cfg(an_epoch), 120) == []
     by_epoch = dict(type='LinearLR', start_factor=0.01, end=3, convert_to_iter_based=True)
     assert 'takes 3 epochs and the run has 2,' in long_warmups(cfg(by_epoch), 120)[0]
     assert long_warmups(cfg(dict(WARMUP, start_factor=1, end_factor=0.1)), 120) == []
