@@ -1,4 +1,5 @@
 """The installed package by itself, away from the clone: what tools/dev/ci.sh runs."""
+import argparse
 from importlib.metadata import metadata, requires
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mmengine.config import Config
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     package = Path(mmdla.__file__).parent
     assert 'site-packages' in package.parts, f'{package} is not installed'
     for name in ('model-index.yml', 'configs/metafile.yml', 'configs/README.md', 'tools/train.py'):
