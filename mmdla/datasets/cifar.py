@@ -35,7 +35,8 @@ class CIFAR(Dataset):
         data_root (str): Folder of ``cifar-100-python/`` or ``cifar-100-python.tar.gz``, for ten
             classes of ``cifar-10-batches-py/`` or ``cifar-10-python.tar.gz``.
         num_classes (int): 10 or 100.
-        split (str): 'train' (50,000 images) or 'test' (10,000).
+        split (str): 'train' (50,000 images) or 'test' (10,000). To choose settings without the test
+            images: 'train_10', every tenth of the train images, and 'train_90', the others.
         pipeline (list, optional): Not used here. mmpretrain's inferencer looks in the test set's
             config for how to prepare a picture.
 
@@ -67,13 +68,16 @@ class CIFAR(Dataset):
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f'{names[0]} in {data_root} is no CIFAR-{num_classes} file '
                             f'({type(error).__name__}: {error}): unpack the archive again.') from error
-        self.images = torch.from_numpy(images)
-        self.labels = torch.from_numpy(labels.astype(np.int64))
+        tenth = np.arange(len(labels)) % 10 == 0
+        chosen = {'train_10': tenth, 'train_90': ~tenth}.get(split, slice(None))
+        self.images = torch.from_numpy(images[chosen])
+        self.labels = torch.from_numpy(labels[chosen].astype(np.int64))
 
     @classmethod
     def check(cls, data_root: str, num_classes: int, split: str) -> List[str]:
         """Names of the split's files below ``data_root``, or a UserError where they are not there."""
         folder, archive, _, files = choose('num_classes', num_classes, cls.sources)
+        files = dict(files, train_90=files['train'], train_10=files['train'])
         names = [f'{folder}/{name}' for name in choose('split', split, files)]
         if not unpacked(data_root, names) and not os.path.isfile(os.path.join(data_root, archive)):
             raise UserError(f'{os.path.join(data_root, names[0])} does not exist, and there is no '

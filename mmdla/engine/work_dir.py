@@ -1,7 +1,7 @@
 """What mmengine's runs leave in their work dirs."""
 import json
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from mmdla.errors import reason
 from mmdla.literal_config import whole_literal_config
@@ -32,6 +32,14 @@ def has_numbers(line: dict, *names: str) -> bool:
 def validations(scalars: List[dict], metric: str) -> Dict[int, float]:
     """A validation metric by epoch; what a restart repeats is the newer one."""
     return {line['step']: line[metric] for line in scalars if has_numbers(line, 'step', metric)}
+
+
+def measured(scalars: List[dict]) -> Tuple[Optional[str], List[list]]:
+    """The first of ``METRICS`` that a run validates, and its [epoch, value] pairs; else (None, [])."""
+    for metric in METRICS:
+        if values := validations(scalars, metric):
+            return metric, [[epoch, values[epoch]] for epoch in sorted(values)]
+    return None, []
 
 
 class Run(NamedTuple):

@@ -54,6 +54,13 @@ def test_official_layout(cifar):
     assert hundred.images.dtype == torch.uint8 and hundred.images.shape == (5, 3, 32, 32)
 
 
+def test_a_tenth_of_the_train_images_is_held_out(cifar):
+    most, tenth = CIFAR(cifar, 100, 'train_90'), CIFAR(cifar, 100, 'train_10')
+    assert tenth.labels.tolist() == [80, 90] and tenth.images[1].unique().tolist() == [10]
+    assert sorted(most.labels.tolist() + tenth.labels.tolist()) == list(range(80, 100))
+    assert len(most.images) == len(most) == 18
+
+
 def test_planes_are_rows_of_red_green_and_blue(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     dump(tmp_path / 'cifar-100-python' / 'test',

@@ -10,7 +10,7 @@ import json
 
 from mmdla.engine import cli
 from mmdla.engine.figure_style import style
-from mmdla.engine.work_dir import METRICS, has_numbers, read_scalars, validations
+from mmdla.engine.work_dir import has_numbers, measured, read_scalars
 from mmdla.errors import UserError
 from mmdla.files import FIGURES, check_output, write_figure, write_text
 
@@ -30,14 +30,13 @@ def read_run(work_dir: str) -> dict:
     if not train:
         raise UserError(f'{work_dir} has no */vis_data/scalars.json with losses by epoch: give the work '
                         'dir of a run of tools/train.py.')
-    metric, val = next(((m, v) for m in METRICS if (v := validations(lines, m))), (None, {}))
+    metric, val = measured(lines)
     ends = {}
     for line in train:
         ends[line['epoch']] = max(line['step'], ends.get(line['epoch'], 0))
     length = max(ends.values()) / max(ends)
     losses = {line['step']: line['loss'] for line in train}
-    return dict(metric=metric, train=[[step / length, losses[step]] for step in sorted(losses)],
-                val=[[epoch, val[epoch]] for epoch in sorted(val)])
+    return dict(metric=metric, train=[[step / length, losses[step]] for step in sorted(losses)], val=val)
 
 
 def table(runs: dict) -> str:

@@ -1,0 +1,5 @@
+_base_ = [
+    '../../_base_/models/dla_l_cifar.py', '../../_base_/cifar100.py', '../../_base_/cifar_15e.py'
+]
+
+model = dict(backbone=dict(depth=20), head=dict(num_classes=100))
