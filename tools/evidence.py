@@ -137,7 +137,7 @@ class Job:
         else:
             said = self.run.log.read_text(errors='replace').split('\n')
             said = next((line for line in reversed(said) if line.strip()), f'exit code {code}')
-            self.entry = self.run.write('failed', self.circumstances, said)
+            self.entry = self.run.write('failed', self.circumstances, said.removeprefix('error: '))
         return True
 
     def stop(self) -> None:
