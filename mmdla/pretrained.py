@@ -246,7 +246,7 @@ def fitting(backbone: nn.Module, checkpoint, filename: str,
                     if backbone.can_start_plain and not backbone.starts_plain else
                     'it is of the plain network, without the attention of this backbone')
         raise UserError(f'checkpoint {filename} does not fit {backbone.title}, '
-                        f'tensors {"; ".join(problems)}: {hint}.')
+                        f'tensors: {"; ".join(problems)}: {hint}.')
     if prefix in ('', 'backbone.'):
         check_arguments(backbone, trained_config(checkpoint), filename)
     return Fitting(given, [name for name in own if name not in expected], naming, resized)
@@ -271,5 +271,5 @@ def check_fit(model: nn.Module, filename: str, checkpoint, part: str = '') -> No
     problems = mismatches(own, given)
     if problems:
         raise UserError(f'checkpoint {filename} does not fit the config\'s {type(model).__name__}, '
-                        f'tensors {"; ".join(problems)}: use the config that it was trained with.')
+                        f'tensors: {"; ".join(problems)}: use the config that it was trained with.')
     check_arguments(model.backbone, trained_config(checkpoint), filename)

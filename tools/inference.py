@@ -24,6 +24,7 @@ from mmdla.engine.inferencer import (
     out_folders,
     picture_sizes,
     video_sizes,
+    without_remarks,
 )
 from mmdla.engine.inputs import frames, inputs_of
 from mmdla.errors import UserError, printable
@@ -81,7 +82,8 @@ class Writer:
         if self.detector:
             self.inferencer([path], out_dir=folder, no_save_pred=False, pred_score_thr=self.score)
             return
-        result, = self.inferencer([path], show_dir=os.path.join(folder, 'vis'))
+        with without_remarks():  # and without a bar for each picture
+            result, = self.inferencer([path], show_dir=os.path.join(folder, 'vis'))
         label = result.get('pred_class', result['pred_label'])
         print(printable(f'{name}: {label} ({result["pred_score"]:.3f})'))
 

@@ -137,7 +137,7 @@ def fit(model: nn.Module, cfg: Config, checkpoint, split: str) -> Start:
     problems = mismatches(own, given)
     if problems:
         raise UserError(f'checkpoint {filename} does not fit the config\'s {type(model).__name__}, '
-                        f'tensors {"; ".join(problems)}: start from the same model, without or with '
+                        f'tensors: {"; ".join(problems)}: start from the same model, without or with '
                         'layer attention; only the number of its classes may be another.')
     return Start(filename, {**{BACKBONE + name: value for name, value in trunk.items()}, **given},
                  [BACKBONE + name for name in left if not name.startswith(norms)],

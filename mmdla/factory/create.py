@@ -49,7 +49,8 @@ def create_model(name: str,
         pretrained (bool or str): The path of a checkpoint, which must fill the network whole: of
             ``tools/train.py``, or with a backbone alone where the network has no head. No weights are
             published, so that True is an error.
-        num_classes (int, optional): 1000 by default, 100 for CIFAR; 0 for features (B, C).
+        num_classes (int, optional): 1000 by default, 100 for CIFAR; 0 for features (B, C). Of no effect
+            with ``features_only=True``, where there is no head.
         features_only (bool): Whether the network returns a list of maps and has no head.
         out_indices (sequence of int, optional): Which maps: of the stages, or of the blocks of a vision
             transformer.
@@ -74,6 +75,8 @@ def create_model(name: str,
     """
     if name not in architectures():
         raise UserError(f'there is no network {name!r}: mmdla.list_models() has their names.')
+    if 'in_chans' in kwargs:
+        raise UserError(f'in_chans is timm\'s name: write in_channels={kwargs["in_chans"]!r}.')
     if pretrained is True:
         raise UserError(f'no weights of {name} are published: give a path, pretrained=FILE.')
     if pretrained and '://' not in str(pretrained) and not os.path.isfile(pretrained):
@@ -106,7 +109,7 @@ def load_classifier(model: Classifier, name: str, filename: str) -> None:
     problems = mismatches(model.state_dict(), tensors)
     if problems:
         raise UserError(
-            f'checkpoint {filename} does not fit {name} with {model.num_classes} classes, tensors '
+            f'checkpoint {filename} does not fit {name} with {model.num_classes} classes, tensors: '
             f'{"; ".join(problems)}: give the name, the num_classes and the arguments that it was '
             'trained with; mmdla.load_backbone(model.backbone, FILE) fills the backbone alone.')
     check_arguments(model.backbone, trained_config(checkpoint), filename)

@@ -220,7 +220,7 @@ def test_shapes_that_differ_by_classes(own, wider, given, expected):
     (lambda t: t.update({'mask_head.x': torch.zeros(1)}), r'1 unknown \(mask_head.x\)'),
     (lambda t: t.update({OF_CLASSES[0]: torch.zeros(6, 9)}), r'1 of another shape .*fc_cls.weight'),
     (lambda t: t.update({'neck.fpn_convs.0.conv.bias': torch.zeros(9)}), '1 (unknown|of another shape)'),
-    (lambda t: t.pop('backbone.conv1.weight'), r'does not fit DLAResNet-18, tensors 1 missing'),
+    (lambda t: t.pop('backbone.conv1.weight'), r'does not fit DLAResNet-18, tensors: 1 missing'),
     (lambda t: [t.pop(k) for k in list(t) if k.startswith('backbone.')], r'has no tensors backbone\.\*'),
 ])
 def test_what_does_not_fit_stops(plain, model, change, words):

@@ -74,7 +74,7 @@ def test_checkpoints_of_the_tools_load(tmp_path):
     other = mmdla.create_model('dla_l20_cifar', num_classes=3)
     mmdla.load_backbone(other.backbone, str(path))
     assert torch.equal(other.backbone.conv1.weight, trained.backbone.conv1.weight)
-    words = r'does not fit dla_l20_cifar with 3 classes, tensors 2 of another shape \(head.fc.weight'
+    words = r'does not fit dla_l20_cifar with 3 classes, tensors: 2 of another shape \(head.fc.weight'
     with pytest.raises(UserError, match=words):
         mmdla.create_model('dla_l20_cifar', pretrained=path, num_classes=3)
     torch.save(dict(state_dict=trained.state_dict(), meta=dict(backbone=dict(
@@ -92,6 +92,7 @@ def test_checkpoints_of_the_tools_load(tmp_path):
     (dict(out_indices=(1, )), 'out_indices is an argument of features_only=True'),
     (dict(features_only=True, out_indices=(0, 3)), 'out_indices must be from 0 to 2'),
     (dict(nonsense=1), 'DLAResNet has no argument nonsense'),
+    (dict(in_chans=1), "in_chans is timm's name: write in_channels=1"),
 ])
 def test_mistakes_get_one_sentence(arguments, words):
     with pytest.raises(UserError, match=words):

@@ -84,7 +84,8 @@ def test_goes_on_where_it_was_stopped(folder):
         first.kill()
     entry = json.loads(path.read_text())
     assert entry['status'] == 'stopped' and 0 < len(entry['val']) < 12, first.stdout.read()
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True,
+                          timeout=300)
     assert done.returncode == 0, done.stderr
     assert 'going on from' in (folder / 'runs' / 'resnet20_15e_cifar100_seed0.log').read_text()
     entry = json.loads(path.read_text())
