@@ -82,7 +82,7 @@ class Run(NamedTuple):
         """Record where the run stands."""
         lines = read_scalars(str(self.work_dir))
         metric, val = measured(lines)
-        train = [line for line in lines if has_numbers(line, 'loss', 'epoch', 'time')]
+        train = [line for line in lines if has_numbers(line, 'loss', 'epoch', 'step', 'time')]
         losses: Dict[int, List[float]] = {}
         for line in train:
             losses.setdefault(line['epoch'], []).append(line['loss'])
@@ -91,11 +91,20 @@ class Run(NamedTuple):
             config=str(config.relative_to(ROOT) if config.is_relative_to(ROOT) else config),
             seed=self.seed, status=status, epochs=self.epochs, metric=metric, val=val,
             loss=[[epoch, round(mean(values), 4)] for epoch, values in sorted(losses.items())],
-            seconds_per_iteration=median([line['time'] for line in train] or [0]), **circumstances)
+            seconds_per_epoch=seconds_per_epoch(train), **circumstances)
         if error:
             entry['error'] = error
         write_text(self.record, json.dumps(entry) + '\n')
         return entry
+
+
+def seconds_per_epoch(train: List[dict]) -> float:
+    """Of training alone, by the median iteration; 0 before the first is logged."""
+    if not train:
+        return 0
+    epochs = max(line['epoch'] for line in train)
+    iterations = max(line['step'] for line in train) / epochs
+    return round(iterations * median(line['time'] for line in train), 1)
 
 
 class Job:

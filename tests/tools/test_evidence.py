@@ -2,6 +2,7 @@
 import json
 import os
 import pickle
+import runpy
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from mmdla.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 SHORT = ROOT / 'configs' / 'cifar' / 'short'
@@ -49,7 +52,7 @@ def test_runs_are_recorded_and_not_repeated(folder, call):
     assert entry['status'] == 'finished' and entry['seed'] == 1 and entry['metric'] == 'accuracy/top1'
     assert entry['config'] == 'configs/cifar/short/resnet20_15e_cifar100.py'
     [[epoch, top1]], [[_, loss]] = entry['val'], entry['loss']
-    assert epoch == 1 and 0 <= top1 <= 100 and 3 < loss < 8 and entry['seconds_per_iteration'] > 0
+    assert epoch == 1 and 0 <= top1 <= 100 and 3 < loss < 8 and entry['seconds_per_epoch'] > 0
     assert loss != record(folder, 'resnet20', 0)['loss'][0][1]
 
     again = call('evidence.py', *configs, *arguments(folder, '--seeds', '0', '1', '--list', *one_epoch))
@@ -101,3 +104,44 @@ def test_wrong_arguments(folder, call):
                             'train_cfg.max_epochs=None'], 'max_epochs')):
         done = call('evidence.py', *options, '--list', '--out', str(folder / 'out'))
         assert done.returncode == 1 and text in done.stderr, done.stderr
+
+
+def test_the_page_is_what_the_records_say(call):
+    done = call('analysis/evidence_page.py', '--check')
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def page(monkeypatch):
+    return runpy.run_path(str(ROOT / 'tools' / 'analysis' / 'evidence_page.py'))
+
+
+def test_tables_of_finished_runs(page, tmp_path):
+    def write(name, seed, status, *top1):
+        (tmp_path / f'{name}_seed{seed}.json').write_text(json.dumps(dict(
+            config=f'configs/cifar/short/{name}.py', seed=seed, status=status, epochs=2, metric='x',
+            val=[[i, value] for i, value in enumerate(top1, 1)], loss=[[1, 3.0], [2, 2.5]],
+            seconds_per_epoch=100.4, options=[])))
+
+    write('dla_l20_15e_cifar100', 0, 'finished', 10.0, 21.5)
+    write('dla_l20_15e_cifar100', 1, 'finished', 30.0, 22.5)
+    write('dla_l20_15e_cifar100', 2, 'stopped', 90.0)
+    write('se-r20_15e_cifar100', 0, 'failed')
+    write('resnet20_15e_cifar100', 0, 'finished', 50.0, 20.25)
+    groups = page['read_groups'](tmp_path)
+    text = page['render'](groups)
+    assert [system.name for system in groups['_15e_cifar100']] == ['ResNet-20', 'DLA-L-20', 'SE-20']
+    assert ('| [DLA-L-20](../configs/cifar/short/dla_l20_15e_cifar100.py) | 367,208 | 22.00 ± 0.71 | 2 | '
+            '21.50, 22.50 | 100 s | 72.26 |') in text
+    assert '| 243,508 | 20.25 | 1 | 20.25 | 100 s | 67.30 |' in text
+    assert '| 265,012 |  | 0 |  |  |  |' in text
+    assert '| dla_l20_15e_cifar100 | 2 | stopped | 1 of 2 | top-1 90.00 |' in text
+    assert '| se-r20_15e_cifar100 | 0 | failed | 0 of 2 |  |' in text
+
+
+def test_names_of_systems(page):
+    for stem, name in (('resnet20', 'ResNet-20'), ('mrla_b110', 'MRLA-B-110'), ('eca-r20', 'ECA-20'),
+                       ('faster_rcnn_dla_l18', 'DLA-L-18')):
+        assert page['system_name'](stem) == name
+    with pytest.raises(UserError, match='inception4 is no system'):
+        page['system_name']('inception4')

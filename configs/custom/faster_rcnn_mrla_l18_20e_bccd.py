@@ -1,0 +1,5 @@
+_base_ = [
+    '../_base_/models/faster_rcnn_mini.py', '../_base_/bccd_small.py', '../_base_/bccd_20e.py'
+]
+
+model = dict(backbone=dict(type='mmdla.MRLAResNet'), roi_head=dict(bbox_head=dict(num_classes=3)))
