@@ -117,7 +117,7 @@ def missing_start(filename: str, zero: bool) -> UserError:
         'pretrain it with the classification config of this backbone (configs/imagenet/, '
         'configs/comparison/) and write '
         f'it with tools/convert/extract_backbone.py CLASSIFIER {filename}',
-        'name another file with --cfg-options model.backbone.init_cfg.checkpoint=FILE'
+        'name another file in init_cfg (--cfg-options model.backbone.init_cfg.checkpoint=FILE)'
     ]
     if zero:
         ways.append('start from a checkpoint of the plain trunk with attention_init=\'zero\' (ready '

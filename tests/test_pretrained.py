@@ -190,7 +190,7 @@ def test_a_plain_resnet_of_this_package_is_compared_in_what_both_have(tmp_path):
 
 def test_missing_and_unreadable_files(tmp_path):
     with pytest.raises(UserError, match='does not exist, from which the backbone starts: '
-                       r'.*extract_backbone.py CLASSIFIER .*none.pth.* --cfg-options .* torchvision'):
+                       r'.*extract_backbone.py CLASSIFIER .*none.pth.*--cfg-options .* torchvision'):
         load(str(tmp_path / 'none.pth'))
     (tmp_path / 'text.pth').write_text('not a checkpoint')
     with pytest.raises(UserError, match='cannot be read'):

@@ -11,6 +11,7 @@ from mmdla.engine.vis_backends import check_backends
 from mmdla.errors import UserError, is_full, reason, run  # noqa: F401 (tools call cli.run)
 from mmdla.files import check_place
 from mmdla.hosts.compat import import_datasets
+from mmdla.hosts.config_files import PREFIX, config_path
 
 RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 LAUNCHED_BY = dict(pytorch='tools/dist_train.sh', slurm='srun', mpi='mpirun')
@@ -40,11 +41,18 @@ def parser(description: str) -> argparse.ArgumentParser:
 def read_config(filename: str, options: Optional[dict] = None) -> Config:
     """A config with the settings that override it.
 
+    Args:
+        filename (str): Its path, or ``mmdla::NAME``.
+        options (dict, optional): The settings.
+
     Raises:
         UserError: If it cannot be read, has no model, or has a setting that nothing reads.
     """
+    if filename.startswith(PREFIX):
+        filename = config_path(filename)
     if not os.path.isfile(filename):
-        raise UserError(f'config {filename} does not exist: see the table of configs in the README.')
+        raise UserError(f'config {filename} does not exist: check the path; mmdla::NAME is a config of '
+                        'this package, from the tables in the README.')
     try:
         cfg = Config.fromfile(filename)
         check_options(cfg, options or {})
@@ -75,7 +83,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif not cfg.get('work_dir'):
-        cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
+        cfg.work_dir = os.path.join('work_dirs', Path(cfg.filename).stem)
     if not isinstance(cfg.work_dir, str):
         raise UserError(f'work_dir={cfg.work_dir!r} is no path: set it to a folder.')
     check_place(cfg.work_dir)

@@ -139,7 +139,7 @@ def check_tool(tool, arguments, monkeypatch):
     for word in arguments:
         assert not word.startswith('configs/') or '{' in word or Path(word).exists(), word
     if getattr(args, 'config', '').endswith('.py'):
-        if Path(args.config).exists() or args.config.startswith('configs/'):
+        if Path(args.config).exists() or args.config.startswith(('configs/', 'mmdla::')):
             cli.read_config(args.config, getattr(args, 'cfg_options', None))
         else:
             assert args.config.startswith('work_dirs/'), f'{args.config} is nowhere'
@@ -174,6 +174,8 @@ def check_command(command, monkeypatch):
         pass
     elif program == 'python' and rest[0] == '-c':
         exec(compile(rest[1], 'command', 'exec'), {})
+    elif program == 'mmdla':
+        check_tool(f'tools/{rest[0]}', rest[1:], monkeypatch)
     elif program == 'python' and rest[0].startswith('tools/'):
         check_tool(rest[0], rest[1:], monkeypatch)
     elif program == 'python' and Path(rest[0]).is_file():

@@ -1,4 +1,7 @@
 """``mmdla::NAME.py``."""
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,7 @@ from mmengine.hub import get_config
 from our_configs import CONFIGS, build_classifier
 
 import mmdla
+from mmdla.engine import cli
 from mmdla.errors import UserError
 
 DETECTOR = 'faster_rcnn_dla_l50_1x_coco.py'
@@ -47,3 +51,14 @@ def test_config_path(name):
 def test_mistakes_get_one_sentence(name):
     with pytest.raises(UserError, match=r'there is no config .*\.py in mmdla'):
         Config.fromfile(name)
+
+
+def test_the_tools_take_it_and_are_found(tmp_path):
+    assert cli.read_config(f'mmdla::{DETECTOR}').model.backbone.type == 'mmdla.DLAResNet'
+    with pytest.raises(UserError, match='config nothing.py does not exist: check the path; mmdla::NAME'):
+        cli.read_config('nothing.py')
+    done = subprocess.run(
+        [sys.executable, '-m', 'mmdla', 'train.py', 'mmdla::mini/faster_rcnn_dla_l18_mini.py'],
+        cwd=tmp_path, capture_output=True, text=True,
+        env=dict(os.environ, PYTHONPATH=str(CONFIGS.parent)))
+    assert done.returncode == 1 and done.stderr.startswith('error: ') and 'mini_coco' in done.stderr

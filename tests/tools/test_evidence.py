@@ -131,8 +131,8 @@ def test_tables_of_finished_runs(page, tmp_path):
     groups = page['read_groups'](tmp_path)
     text = page['render'](groups)
     assert [system.name for system in groups['_15e_cifar100']] == ['ResNet-20', 'DLA-L-20', 'SE-20']
-    assert ('| [DLA-L-20](../configs/cifar/short/dla_l20_15e_cifar100.py) | 367,208 | 22.00 ± 0.71 | 2 | '
-            '21.50, 22.50 | 100 s | 72.26 |') in text
+    assert ('| [DLA-L-20](../configs/cifar/short/dla_l20_15e_cifar100.py) | 367,208 | 22.00 ± 0.71 | '
+            '2 | 21.50, 22.50 | 100 s | 72.26 |') in text
     assert '| 243,508 | 20.25 | 1 | 20.25 | 100 s | 67.30 |' in text
     assert '| 265,012 |  | 0 |  |  |  |' in text
     assert '| dla_l20_15e_cifar100 | 2 | stopped | 1 of 2 | top-1 90.00 |' in text
