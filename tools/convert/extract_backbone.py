@@ -68,7 +68,7 @@ def extract(source: str) -> dict:
                if not name.startswith(backbone.ignored_prefixes)}
     problems = mismatches(backbone.state_dict(), tensors)
     if problems:
-        raise UserError(f'checkpoint {source} does not fill the backbone of its own config, tensors '
+        raise UserError(f'checkpoint {source} does not fill the backbone of its own config, tensors: '
                         f'{"; ".join(problems)}: name another one.')
     meta = dict(
         backbone=config,
