@@ -22,6 +22,7 @@ from typing import Dict, List, NamedTuple, Optional
 
 import mmdla
 from mmdla.engine import cli
+from mmdla.engine.remarks import without_remarks
 from mmdla.engine.work_dir import has_numbers, measured, read_scalars
 from mmdla.errors import UserError
 from mmdla.files import check_folder, write_text
@@ -235,7 +236,8 @@ def find_runs(args) -> List[Run]:
     seeds = args.seeds or list(range(5 if args.full else 3))
     epochs = {}
     for config in configs:
-        cfg = cli.read_config(str(config), dict(option(text) for text in args.cfg_options))
+        with without_remarks():
+            cfg = cli.read_config(str(config), dict(option(text) for text in args.cfg_options))
         epochs[config] = (cfg.get('train_cfg') or {}).get('max_epochs')
         if not epochs[config]:
             raise UserError(f'{config} has no train_cfg.max_epochs: give a config that has it.')

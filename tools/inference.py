@@ -24,9 +24,9 @@ from mmdla.engine.inferencer import (
     out_folders,
     picture_sizes,
     video_sizes,
-    without_remarks,
 )
 from mmdla.engine.inputs import frames, inputs_of
+from mmdla.engine.remarks import without_remarks
 from mmdla.errors import UserError, printable
 from mmdla.files import check_folder
 from mmdla.pretrained import shorten

@@ -1,22 +1,19 @@
 """The hosts' inferencers, and what is checked before they start."""
-import io
-import logging
 import os
-import warnings
 from collections import Counter, defaultdict
-from contextlib import closing, contextmanager, redirect_stdout, suppress
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Callable, Dict, List, Sequence, Tuple
 
 import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 
 from mmdla.engine.data_config import datasets_of
 from mmdla.engine.inputs import frames
 from mmdla.engine.preflight import known_classes, lower, recorded_classes
+from mmdla.engine.remarks import without_remarks
 from mmdla.engine.start import leave_out_backbones
 from mmdla.errors import UserError, reason
 from mmdla.files import read_picture
@@ -44,23 +41,6 @@ def build_inferencer(config: Config, checkpoint: str, device: str):
                         'use the config that it was trained with.') from error
     check_fit(inferencer.model, checkpoint, content)
     return inferencer
-
-
-@contextmanager
-def without_remarks() -> Iterator[None]:
-    """A context without what the hosts say of their registries, visualizers and optional packages.
-
-    The tools check beforehand what a user can act on.
-    """
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def host_inferencer(config: Config, checkpoint: str, device: str):
