@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Iterator, Optional, Union
+from typing import Iterator, Optional, Tuple, Union
 
 from mmdla.errors import UserError
 
@@ -123,6 +123,11 @@ def write_text(path: Name, text: str) -> None:
         partial.write_text(text)
 
 
+def marks(tool: str) -> Tuple[str, str]:
+    """The lines of a page between which ``tool`` writes."""
+    return f'<!-- written by {tool} -->', '<!-- end -->'
+
+
 def with_part(path: Name, tool: str, part: str) -> str:
     """A page's text with another part between the lines that mark what a tool writes.
 
@@ -134,7 +139,7 @@ def with_part(path: Name, tool: str, part: str) -> str:
     Raises:
         UserError: If the page lacks the lines.
     """
-    begin, end = f'<!-- written by {tool} -->', '<!-- end -->'
+    begin, end = marks(tool)
     path = Path(path)
     before, begins, rest = (path.read_text() if path.is_file() else '').partition(begin)
     _, ends, after = rest.partition(end)

@@ -1,4 +1,5 @@
 """The metafiles and README tables, as tools/analysis/make_metafiles.py writes them."""
+import json
 import runpy
 import shutil
 
@@ -29,6 +30,9 @@ def copy(tmp_path):
     index = [line for line in (ROOT / 'model-index.yml').read_text().splitlines(keepends=True)
              if not any(f'/{folder}/' in line for folder in left_out)]
     (tmp_path / 'model-index.yml').write_text(''.join(index))
+    page = [line for line in (ROOT / 'README.md').read_text().splitlines(keepends=True)
+            if not any(f'](configs/{folder}/' in line for folder in left_out)]
+    (tmp_path / 'README.md').write_text(''.join(page))
     (tmp_path / 'tools' / 'analysis').mkdir(parents=True)
     shutil.copy(ROOT / 'tools' / 'analysis' / 'paper_tables.yml', tmp_path / 'tools' / 'analysis')
     return tmp_path
@@ -106,6 +110,7 @@ def test_check_sees_changed_files(tool, copy):
     for file, old, new in (('configs/imagenet/README.md', '27,169,492', '27,169,493'),
                            ('configs/metafile.yml', 'Epochs: 12', 'Epochs: 13'),
                            ('tools/analysis/paper_tables.yml', "box: '40.6'", "box: '40.7'"),
+                           ('README.md', '| 43,365,516 |', '| 43,365,515 |'),
                            ('model-index.yml', '- configs/imagenet/metafile.yml\n', '')):
         text = (copy / file).read_text()
         assert old in text
@@ -132,6 +137,33 @@ def test_it_writes_what_it_checks(tool, copy, monkeypatch, capsys):
     assert models['faster_rcnn_mine_1x_coco']['Metadata'] == model['Metadata']
     rows = (copy / 'configs' / 'README.md').read_text().splitlines()
     assert sum('box AP 12.3' in row for row in rows) == 1
+
+
+def test_finished_runs_and_weights_are_in_the_tables(tool, copy, monkeypatch):
+    folder = copy / 'docs' / 'evidence'
+    folder.mkdir(parents=True)
+    for seed, (status, ap) in enumerate((('finished', 0.4), ('finished', 0.41), ('stopped', 0.1))):
+        (folder / f'x_seed{seed}.json').write_text(json.dumps(dict(
+            config=f'configs/{DETECTOR}', status=status, metric='coco/bbox_mAP',
+            val=[[1, 0.3], [12, ap]])))
+    (copy / 'weights').mkdir()
+    (copy / 'weights' / f'{DETECTOR[:-3]}.safetensors').touch()
+    monkeypatch.setattr('sys.argv', ['make_metafiles.py'])
+    tool['main'](copy)
+    check(tool, copy)
+    models = yaml.safe_load((copy / 'configs' / 'metafile.yml').read_text())['Models']
+    assert next(m['Results'] for m in models if m['Config'].endswith(DETECTOR)) == [
+        dict(Task='Object Detection', Dataset='COCO 2017', Seeds=2, Metrics={'box AP': 40.5})]
+    for page, path in (('README.md', 'weights'), ('configs/README.md', '../weights')):
+        row, = (row for row in (copy / page).read_text().splitlines() if f'[{DETECTOR[:-3]}]' in row)
+        assert row.endswith(f'| box AP 40.5, [weights]({path}/{DETECTOR[:-3]}.safetensors) |')
+
+
+def test_a_row_of_no_config(tool, copy):
+    page = copy / 'README.md'
+    page.write_text(page.read_text().replace(DETECTOR, 'faster_rcnn_dla_l49_1x_coco.py'))
+    with pytest.raises(UserError, match='README.md has a row of configs/faster_rcnn_dla_l49_1x_coco.py'):
+        check(tool, copy)
 
 
 @pytest.mark.parametrize('file, words', [

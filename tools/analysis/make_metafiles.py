@@ -1,4 +1,4 @@
-"""The metafiles of our configs, the tables in the READMEs beside them, and model-index.yml.
+"""The metafiles of our configs, the tables of configs in all READMEs, and model-index.yml.
 
     python tools/analysis/make_metafiles.py            # after a change of configs or paper_tables.yml
     python tools/analysis/make_metafiles.py --check    # writes and counts nothing, fails if stale
@@ -6,21 +6,25 @@
 Every folder of configs/ has a metafile.yml, in the format of mim and mmengine, and a README.md, of
 which the part between two marks is written here. Parameters and FLOPs are counted as get_flops.py
 does, some seconds a detector, and kept beside a digest of the network's config until that changes.
-``Results`` of your own runs are added to a metafile by hand, and kept too. Figures of the paper are
-those of paper_tables.yml; they go to the READMEs alone.
+``Results`` are means over the finished runs in docs/evidence/, of other runs added to a metafile by hand
+and kept. Figures of the paper are those of paper_tables.yml; they go to the READMEs alone. Which rows
+the first README's table has is chosen there.
 """
 import argparse
 import json
+import os
 import re
+from collections import defaultdict
 from functools import cache
 from hashlib import sha1
 from pathlib import Path
+from statistics import mean
 from typing import Dict, List, NamedTuple
 
 from mmdla.engine import cli
 from mmdla.engine.complexity import complexity, usual_shape
 from mmdla.errors import UserError
-from mmdla.files import with_part, write_text
+from mmdla.files import marks, with_part, write_text
 
 import mmengine.config.utils
 import yaml
@@ -57,6 +61,10 @@ DATA = {
     'pretrained': 'tools/data/make_mini_coco.py'}
 TOOL = 'tools/analysis/make_metafiles.py'
 PRINTED = {'top1': 'top-1', 'top5': 'top-5', 'box': 'box AP', 'mask': 'mask AP'}
+# of the records in docs/evidence/: task, name, factor to per cent
+MEASURED = {
+    'accuracy/top1': ('Image Classification', 'top-1', 1),
+    'coco/bbox_mAP': ('Object Detection', 'box AP', 100)}
 # mim download reads a field weight, and takes what follows the last slash for the name of a file to
 # fetch unless it is there: with no name it fetches nothing, and writes the config
 NO_WEIGHT = 'none published/'
@@ -104,6 +112,22 @@ def read_metafiles(root: Path) -> Kept:
             if 'Results' in model:
                 kept.results[model['Config']] = model['Results']
     return kept
+
+
+def read_evidence(root: Path) -> Dict[str, List[dict]]:
+    """The results of finished runs, by config."""
+    runs = defaultdict(list)
+    for path in sorted((root / 'docs' / 'evidence').glob('*.json')):
+        run = json.loads(path.read_text())
+        if run['status'] == 'finished':
+            runs[run['config']].append(run)
+    results = {}
+    for config, each in runs.items():
+        task, name, factor = MEASURED[each[0]['metric']]
+        results[config] = [{
+            'Task': task, 'Dataset': data_set(Path(config)), 'Seeds': len(each),
+            'Metrics': {name: round(mean(factor * run['val'][-1][1] for run in each), 2)}}]
+    return results
 
 
 def digest(cfg: Config) -> str:
@@ -175,27 +199,51 @@ def papers_figures(root: Path) -> Dict[str, str]:
     return figures
 
 
-def table(models: List[dict], papers: Dict[str, str]) -> str:
+def reached(model: dict, root: Path, folder: Path) -> str:
+    """Results and weights of a model, on a page in ``folder``."""
+    results = model.get('Results', ())
+    parts = [f'{name} {value}' for result in results for name, value in result['Metrics'].items()]
+    weights = root / 'weights' / f'{model["Name"]}.safetensors'
+    if weights.is_file():
+        parts.append(f'[weights]({os.path.relpath(weights, folder)})')
+    return ', '.join(parts) or 'not trained'
+
+
+def table(models: List[dict], papers: Dict[str, str], root: Path, folder: Path) -> str:
     lines = ['| config | parameters | FLOPs (G) | DLA paper | here |', '| --- | --- | --- | --- | --- |']
     for model in models:
         meta = model['Metadata']
-        here = ', '.join(f'{name} {value}' for result in model.get('Results', ())
-                         for name, value in result['Metrics'].items())
-        lines.append(f'| [{model["Name"]}]({Path(model["Config"]).name}) | {meta["Parameters"]:,} | '
-                     f'{meta["FLOPs"] / 1e9:.3f} | {papers.get(model["Config"], "")} | '
-                     f'{here or "not trained"} |')
+        lines.append(f'| [{model["Name"]}]({os.path.relpath(root / model["Config"], folder)}) | '
+                     f'{meta["Parameters"]:,} | {meta["FLOPs"] / 1e9:.3f} | '
+                     f'{papers.get(model["Config"], "")} | {reached(model, root, folder)} |')
     return '\n'.join(lines)
+
+
+def chosen(page: Path, models: Dict[str, dict]) -> List[dict]:
+    """The models whose configs a page's table has."""
+    begin, end = marks(TOOL)
+    part = page.read_text().partition(begin)[2].partition(end)[0]
+    names = re.findall(r'\]\((configs/\S+\.py)\)', part)
+    unknown = [name for name in names if name not in models]
+    if unknown:
+        raise UserError(f'{page} has a row of {unknown[0]}, which does not exist: correct it.')
+    return [models[name] for name in names]
 
 
 def render(root: Path, configs: Dict[Path, Config], kept: Kept) -> Dict[Path, str]:
     """The text of every file that this tool writes."""
-    papers, files, imports = papers_figures(root), {}, []
+    papers, files, imports, known = papers_figures(root), {}, [], {}
+    kept = Kept(kept.counts, {**kept.results, **read_evidence(root)})
     for folder in folders(root):
         models = [describe(root, path, cfg, kept) for path, cfg in configs.items()
                   if path.parent == folder]
         files[folder / 'metafile.yml'] = metafile(models)
-        files[folder / 'README.md'] = with_part(folder / 'README.md', TOOL, table(models, papers))
+        files[folder / 'README.md'] = with_part(
+            folder / 'README.md', TOOL, table(models, papers, root, folder))
+        known.update((model['Config'], model) for model in models)
         imports.append(str((folder / 'metafile.yml').relative_to(root)))
+    page = root / 'README.md'
+    files[page] = with_part(page, TOOL, table(chosen(page, known), papers, root, root))
     files[root / 'model-index.yml'] = yaml.safe_dump({'Import': imports})
     return files
 
