@@ -14,13 +14,19 @@ from pathlib import Path
 TOOLS = Path(__file__).parent / '.mim' / 'tools'
 
 
+def find(name: str) -> str:
+    """The script of that name: one of ours where it has no folder, else the file."""
+    own = TOOLS / name
+    return str(own.resolve()) if os.path.basename(name) == name and own.is_file() else name
+
+
 def main() -> None:
-    own = TOOLS / (sys.argv[1] if len(sys.argv) > 1 else '')
-    if len(sys.argv) > 1 and not os.path.isfile(sys.argv[1]) and own.is_file():
-        sys.argv[1] = str(own.resolve())
-    if len(sys.argv) < 2 or not os.path.isfile(sys.argv[1]):
-        sys.exit('usage: mmdla SCRIPT.py [ARGUMENTS] (or python -m mmdla ...): runs a tool of mmdla, '
-                 'such as train.py, or another script with mmdla imported first.')
+    script = find(sys.argv[1]) if len(sys.argv) > 1 else ''
+    if not script.endswith('.py') or not os.path.isfile(script):
+        tools = ', '.join(sorted(path.name for path in TOOLS.glob('*.py')))
+        sys.exit(f'usage: mmdla SCRIPT.py [ARGUMENTS] (or python -m mmdla ...): runs {tools} of mmdla '
+                 'or, with its path, another script with mmdla imported first.')
+    sys.argv[1] = script
     del sys.argv[0]
     sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
     runpy.run_path(sys.argv[0], run_name='__main__')

@@ -120,7 +120,7 @@ def umask() -> int:
 def write_text(path: Name, text: str) -> None:
     """Write a text file, whole or not at all."""
     with written(path) as partial:
-        partial.write_text(text)
+        partial.write_bytes(text.encode())
 
 
 def marks(tool: str) -> Tuple[str, str]:
@@ -141,7 +141,7 @@ def with_part(path: Name, tool: str, part: str) -> str:
     """
     begin, end = marks(tool)
     path = Path(path)
-    before, begins, rest = (path.read_text() if path.is_file() else '').partition(begin)
+    before, begins, rest = (path.read_text(encoding='utf-8') if path.is_file() else '').partition(begin)
     _, ends, after = rest.partition(end)
     if not (begins and ends):
         raise UserError(f'{path} lacks the lines {begin} and {end}: write them where the table belongs.')

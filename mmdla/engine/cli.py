@@ -2,7 +2,7 @@
 import argparse
 import os
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Sequence
 
 from mmengine.config import Config, DictAction
 
@@ -122,6 +122,13 @@ class Options(DictAction):
         except (ValueError, AssertionError, RecursionError) as error:
             parser.error(f'--cfg-options {" ".join(values)} cannot be read ({reason(error)}): put '
                          'strings with commas or brackets in a config')
+
+
+def options(texts: Sequence[str]) -> dict:
+    """``KEY=VALUE`` texts as ``--cfg-options`` reads them."""
+    p = argparse.ArgumentParser()
+    add_options(p)
+    return p.parse_args(['--cfg-options', *texts] if texts else []).cfg_options or {}
 
 
 def from_launcher(launcher: str, default: int, **variables: str) -> int:

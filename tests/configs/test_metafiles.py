@@ -144,8 +144,8 @@ def test_finished_runs_and_weights_are_in_the_tables(tool, copy, monkeypatch):
     folder.mkdir(parents=True)
     for seed, (status, ap) in enumerate((('finished', 0.4), ('finished', 0.41), ('stopped', 0.1))):
         (folder / f'x_seed{seed}.json').write_text(json.dumps(dict(
-            config=f'configs/{DETECTOR}', status=status, metric='coco/bbox_mAP',
-            val=[[1, 0.3], [12, ap]])))
+            config=f'configs/{DETECTOR}', seed=seed, epochs=12, options=[], status=status, attempts=[],
+            metric='coco/bbox_mAP', val=[[1, 0.3], [12, ap]], loss=[], seconds_per_epoch=1.0)))
     (copy / 'weights').mkdir()
     (copy / 'weights' / f'{DETECTOR[:-3]}.safetensors').touch()
     monkeypatch.setattr('sys.argv', ['make_metafiles.py'])

@@ -4,7 +4,7 @@ import hashlib
 import pytest
 import torch
 from mmengine.config import Config
-from our_configs import CONFIGS, build_classifier
+from our_configs import CONFIGS
 
 import mmdla
 from mmdla.pretrained import read_checkpoint
@@ -14,7 +14,8 @@ from mmdla.pretrained import read_checkpoint
 def trained(tmp_path):
     """A checkpoint as a run leaves it."""
     cfg = Config.fromfile(CONFIGS / 'cifar' / 'dla_l20_b128_cifar100.py')
-    model = build_classifier(cfg)
+    cfg.model.head.init_cfg = dict(type='Pretrained', checkpoint='/home/me/x.pth')
+    model = mmdla.create_model('dla_l20_cifar')
     path = tmp_path / 'epoch_1.pth'
     torch.save(dict(
         state_dict=model.state_dict(), optimizer=dict(state={0: torch.zeros(9)}), message_hub={},
@@ -34,6 +35,7 @@ def test_what_is_written_is_the_model_alone(suffix, trained, call, tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in content['state_dict'].items())
     assert content['meta']['dataset_meta'] == dict(classes=('a', 'b')) and content['meta']['epoch'] == 1
     assert 'data_root' not in content['meta']['cfg'] and b'optimizer' not in data
+    assert b'/home/me' not in data
     model = mmdla.create_model('dla_l20_cifar', pretrained=str(out))
     assert torch.equal(model.backbone.conv1.weight, before['backbone.conv1.weight'])
     assert call('convert/publish.py', trained, out).returncode == 0 and out.read_bytes() == data
@@ -51,8 +53,17 @@ def test_half(trained, call, tmp_path):
     assert torch.equal(model.head.fc.weight, before.half().float())
 
 
+def large(content, folder):
+    content['state_dict']['backbone.bn1.running_var'][0] = 1e5
+    torch.save(content, folder / 'large.pth')
+    return folder / 'large.pth'
+
+
 def test_mistakes(trained, call, tmp_path):
-    torch.save(torch.load(trained)['state_dict'], tmp_path / 'bare.pth')
+    content = torch.load(trained)
+    torch.save(content['state_dict'], tmp_path / 'bare.pth')
+    done = call('convert/publish.py', large(content, tmp_path), tmp_path / 'x.pth', '--half')
+    assert done.returncode == 1 and 'beyond the range of float16' in done.stderr
     for source, out, words in ((trained, trained, 'is the checkpoint itself'),
                                (trained, tmp_path / 'x.onnx', 'must end in .safetensors or .pth'),
                                (tmp_path / 'no.pth', tmp_path / 'x.pth', 'does not exist'),

@@ -6,14 +6,13 @@
 Means and deviations are of finished runs; the list has every run that was started.
 """
 import argparse
-import json
 import re
-from collections import defaultdict
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Dict, List, NamedTuple
+from typing import Dict, Iterable, List, NamedTuple
 
 from mmdla.engine import cli
+from mmdla.engine.evidence import MEASURES, Record, by_config, read_records
 from mmdla.engine.figure_style import NAMES, style
 from mmdla.errors import UserError
 from mmdla.files import with_part, write_figure, write_text
@@ -25,47 +24,44 @@ matplotlib.use('Agg')
 
 ROOT = Path(__file__).parents[2]
 RECORDS, PAGE = ROOT / 'docs/evidence', ROOT / 'docs/evidence.md'
+TUNING = RECORDS / 'learning_rate'
 TOOL = 'tools/analysis/evidence_page.py'
-# by the end of a config's name: title, what is measured, and its factor to per cent
-GROUPS = {
-    '_15e_cifar100': ('CIFAR-100, 15 epochs', 'top-1', 1),
-    '_b128_cifar100': ('CIFAR-100, 180 epochs', 'top-1', 1),
-    '_20e_bccd': ('BCCD, 20 epochs', 'box AP', 100)}
+# by the end of a config's name
+GROUPS = {'_15e_cifar100': 'CIFAR-100, 15 epochs', '_b128_cifar100': 'CIFAR-100, 180 epochs',
+          '_b128_cifar10': 'CIFAR-10, 180 epochs', '_20e_bccd': 'BCCD, 20 epochs'}
 
 
 class System(NamedTuple):
     """The runs of a config, by seed."""
 
     name: str
+    rank: int
     config: str
-    runs: List[dict]
+    records: List[Record]
 
     @property
-    def finished(self) -> List[dict]:
-        return [run for run in self.runs if run['status'] == 'finished']
+    def finished(self) -> List[Record]:
+        return [record for record in self.records if record.status == 'finished']
 
 
-def system_name(stem: str) -> str:
-    """'DLA-L-20' of ``dla_l20`` and of ``faster_rcnn_dla_l20``."""
-    match = re.fullmatch(r'(?:faster_rcnn_)?([a-z_]+?)(?:-r)?(\d+)', stem)
+def system_of(config: str, end: str, records: List[Record]) -> System:
+    """'DLA-L-20' of ``dla_l20`` and of ``faster_rcnn_dla_l20``, 'DLA-L-20 split-r4' of its form."""
+    stem = Path(config).stem.removesuffix(end)
+    match = re.fullmatch(r'(?:faster_rcnn_)?([a-z_]+?)(?:-r)?(\d+)(?:_(split-.+))?', stem)
     if not match or match[1] not in NAMES:
         raise UserError(f'{stem} is no system of mmdla/engine/figure_style.py: name it after one.')
-    return f'{NAMES[match[1]]}-{match[2]}'
+    name = f'{NAMES[match[1]]}-{match[2]}' + (f' {match[3]}' if match[3] else '')
+    return System(name, [*NAMES].index(match[1]), config, records)
 
 
-def read_groups(folder: Path = RECORDS) -> Dict[str, List[System]]:
-    """The systems of each group that has runs, in the order of NAMES."""
-    groups: Dict[str, Dict[str, List[dict]]] = defaultdict(lambda: defaultdict(list))
-    for path in sorted(folder.glob('*.json')):
-        run = json.loads(path.read_text())
-        end = next((end for end in GROUPS if Path(run['config']).stem.endswith(end)), None)
-        if end is None:
-            raise UserError(f'{path} is of no group: add the end of its name to GROUPS of {TOOL}.')
-        groups[end][run['config']].append(run)
-    order = list(NAMES.values())
-    return {end: sorted((System(system_name(Path(config).stem.removesuffix(end)), config, runs)
-                         for config, runs in groups[end].items()),
-                        key=lambda system: order.index(system.name.rpartition('-')[0]))
+def groups_of(records: List[Record]) -> Dict[str, List[System]]:
+    """The systems of each group that has runs, in the order of NAMES; runs of no group are left out."""
+    groups: Dict[str, List[System]] = {}
+    for config, each in by_config(records).items():
+        end = next((end for end in GROUPS if Path(config).stem.endswith(end)), None)
+        if end:
+            groups.setdefault(end, []).append(system_of(config, end, each))
+    return {end: sorted(groups[end], key=lambda system: (system.rank, system.name))
             for end in GROUPS if end in groups}
 
 
@@ -77,14 +73,11 @@ def parameters() -> Dict[str, int]:
 
 
 def printed() -> Dict[str, str]:
-    """The papers' top-1 on CIFAR-100, by system."""
+    """The DLA paper's top-1 after 180 epochs, by system and set as in a config's name."""
     tables = yaml.safe_load((ROOT / 'tools/analysis/paper_tables.yml').read_text())['tables']
-    return {row['system']: row['printed']['top1'] for table in tables for row in table['rows']
-            if row['config'].endswith('_cifar100.py') and 'top1' in row.get('printed', ())}
-
-
-def final(run: dict, factor: float) -> float:
-    return factor * run['val'][-1][1]
+    return {Path(row['config']).stem.replace('_b128', ''): row['printed']['top1']
+            for table in tables for row in table['rows']
+            if row['config'].startswith('cifar/') and 'top1' in row.get('printed', ())}
 
 
 def spread(values: List[float]) -> str:
@@ -94,67 +87,90 @@ def spread(values: List[float]) -> str:
     return f'{mean(values):.2f}' + (f' ± {stdev(values):.2f}' if len(values) > 1 else '')
 
 
+def row(cells: Iterable[object]) -> str:
+    return '| ' + ' | '.join(str(cell).replace('|', '/') for cell in cells) + ' |'
+
+
 def table(end: str, systems: List[System]) -> str:
-    title, metric, factor = GROUPS[end]
-    counts, papers = parameters(), printed() if end.endswith('cifar100') else {}
-    rows = [['system', 'parameters', f'{metric}, mean ± deviation', 'seeds', f'{metric} of each seed',
-             'training an epoch', *(['the papers, 180 epochs'] if papers else [])]]
-    rows.append(['---'] * len(rows[0]))
+    metric = next((MEASURES[r.metric].name for s in systems for r in s.records if r.metric), 'result')
+    counts, papers = parameters(), printed()
+    data = end.rpartition('_')[2]
+    with_papers = any(f'{Path(s.config).stem.removesuffix(end)}_{data}' in papers for s in systems)
+    heads = ['system', 'parameters', f'{metric}, mean ± deviation', 'seeds', f'{metric} of each seed',
+             'training an epoch', *(['the DLA paper, 180 epochs'] if with_papers else [])]
+    lines = [row(heads), row(['---'] * len(heads))]
     for system in systems:
-        values = [final(run, factor) for run in system.finished]
-        seconds = [run['seconds_per_epoch'] for run in system.finished]
-        rows.append([f'[{system.name}](../{system.config})', f'{counts[system.config]:,}',
-                     spread(values), str(len(values)), ', '.join(f'{value:.2f}' for value in values),
-                     f'{mean(seconds):.0f} s' if seconds else '',
-                     *([papers.get(system.name, '')] if papers else [])])
-    return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
+        values = [record.result for record in system.finished]
+        seconds = [record.seconds_per_epoch for record in system.finished]
+        places = sorted({attempt['device'] for record in system.finished for attempt in record.attempts})
+        paper = papers.get(f'{Path(system.config).stem.removesuffix(end)}_{data}', '')
+        lines.append(row([
+            f'[{system.name}](../{system.config})',
+            f'{counts[system.config]:,}' if system.config in counts else '', spread(values), len(values),
+            ', '.join(f'{value:.2f}' for value in values),
+            f'{mean(seconds):.0f} s, {", ".join(places)}' if seconds else '',
+            *([paper] if with_papers else [])]))
+    return '\n'.join(lines)
 
 
-def listed(groups: Dict[str, List[System]]) -> str:
-    """Every run that was started."""
-    rows = ['| run | seed | status | last epoch | result |', '| --- | --- | --- | --- | --- |']
-    for end, systems in groups.items():
-        _, metric, factor = GROUPS[end]
-        for system in systems:
-            for run in sorted(system.runs, key=lambda run: run['seed']):
-                result = f'{metric} {final(run, factor):.2f}' if run['val'] else run.get('error', '')
-                last = f'{run["val"][-1][0] if run["val"] else 0} of {run["epochs"]}'
-                rows.append(f'| {Path(system.config).stem} | {run["seed"]} | {run["status"]} | {last} | '
-                            f'{result} |')
-    return '\n'.join(rows)
+def listed(records: List[Record]) -> str:
+    """Every run that was started, and every attempt at it that broke off or was stopped."""
+    lines = [row(['run', 'seed', 'where it stands', 'earlier attempts']), row(['---'] * 4)]
+    for record in records:
+        earlier = '; '.join(attempt.get('error') or attempt.get('end', 'lost')
+                            for attempt in record.attempts[:-1])
+        lines.append(row([Path(record.config).stem, record.seed, record, earlier]))
+    return '\n'.join(lines)
+
+
+def rates(records: List[Record]) -> str:
+    """How plain ResNet-20 did on the held-out images with each learning rate."""
+    epochs = range(1, max(record.epochs for record in records) + 1)
+    lines = [row(['learning rate', *(f'epoch {epoch}' for epoch in epochs)]),
+             row(['---'] * (len(epochs) + 1))]
+
+    def rate(record: Record) -> float:
+        return float(next(text.partition('=')[2] for text in record.options if '.lr=' in text))
+
+    for record in sorted(records, key=rate):
+        values = {epoch: f'{value:.2f}' for epoch, value in record.val}
+        lines.append(row([rate(record), *(values.get(epoch, '') for epoch in epochs)]))
+    return '\n'.join(lines)
 
 
 def picture(end: str) -> Path:
     return ROOT / 'docs/figures' / f'evidence{end}.png'
 
 
-def render(groups: Dict[str, List[System]]) -> str:
+def render(records: List[Record], tuning: List[Record]) -> str:
     """What stands between the marks of the page."""
     parts = []
-    for end, systems in groups.items():
-        title, metric, _ = GROUPS[end]
-        parts += [f'## {title}', table(end, systems)]
+    for end, systems in groups_of(records).items():
+        parts += [f'## {GROUPS[end]}', table(end, systems)]
         if any(system.finished for system in systems):
-            parts.append(f'![Curves, {title}](figures/{picture(end).name})')
-    return '\n\n'.join(['', *parts, '## All runs', listed(groups), ''])
+            parts.append(f'![Curves, {GROUPS[end]}](figures/{picture(end).name})')
+    parts += ['## All runs', listed(records)]
+    if tuning:
+        parts += ['## How the learning rate was chosen', rates(tuning)]
+    return '\n\n'.join(['', *parts, ''])
 
 
 def plot(end: str, systems: List[System]) -> None:
     """Training loss and metric by epoch: the mean of the seeds, and a band from least to most."""
     import matplotlib.pyplot as plt
-    _, metric, factor = GROUPS[end]
     figure, axes = plt.subplots(1, 2, figsize=(10, 4))
     for system in (system for system in systems if system.finished):
-        for axis, key, scale in zip(axes, ('loss', 'val'), (1, factor)):
-            curves = [dict(run[key]) for run in system.finished]
-            epochs = sorted(set.intersection(*map(set, curves)))
-            values = [[scale * curve[epoch] for curve in curves] for epoch in epochs]
+        measure = MEASURES[system.finished[0].metric]
+        for axis, key, scale in zip(axes, ('loss', 'val'), (1, measure.factor)):
+            runs = [dict(getattr(record, key)) for record in system.finished]
+            epochs = sorted(set.intersection(*map(set, runs)))
+            values = [[scale * run[epoch] for run in runs] for epoch in epochs]
             look = style(system.name)
-            axis.plot(epochs, [mean(each) for each in values], **look)
+            line, = axis.plot(epochs, [mean(each) for each in values], **look)
             axis.fill_between(epochs, [min(each) for each in values], [max(each) for each in values],
-                              color=look['color'], alpha=0.2, linewidth=0)
+                              color=line.get_color(), alpha=0.2, linewidth=0)
     axes[0].set(xlabel='epoch', ylabel='training loss')
-    axes[1].set(xlabel='epoch', ylabel=f'validation {metric} (%)')
+    axes[1].set(xlabel='epoch', ylabel=f'validation {measure.name} (%)')
     for axis in axes:
         axis.grid(alpha=0.3)
         axis.legend()
@@ -167,13 +183,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--check', action='store_true', help='write nothing; fail if the page is stale')
     args = parser.parse_args()
-    groups = read_groups()
-    text = with_part(PAGE, TOOL, render(groups))
+    records = read_records(RECORDS)
+    text = with_part(PAGE, TOOL, render(records, read_records(TUNING)))
     if args.check:
         if text != PAGE.read_text():
             raise UserError(f'{PAGE} is not what the records say: run python {TOOL}.')
         return
-    for end, systems in groups.items():
+    for end, systems in groups_of(records).items():
         if any(system.finished for system in systems):
             plot(end, systems)
     write_text(PAGE, text)

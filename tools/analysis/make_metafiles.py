@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import re
-from collections import defaultdict
 from functools import cache
 from hashlib import sha1
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Dict, List, NamedTuple
 
 from mmdla.engine import cli
 from mmdla.engine.complexity import complexity, usual_shape
+from mmdla.engine.evidence import MEASURES, by_config, read_records
 from mmdla.errors import UserError
 from mmdla.files import marks, with_part, write_text
 
@@ -61,10 +61,6 @@ DATA = {
     'pretrained': 'tools/data/make_mini_coco.py'}
 TOOL = 'tools/analysis/make_metafiles.py'
 PRINTED = {'top1': 'top-1', 'top5': 'top-5', 'box': 'box AP', 'mask': 'mask AP'}
-# of the records in docs/evidence/: task, name, factor to per cent
-MEASURED = {
-    'accuracy/top1': ('Image Classification', 'top-1', 1),
-    'coco/bbox_mAP': ('Object Detection', 'box AP', 100)}
 # mim download reads a field weight, and takes what follows the last slash for the name of a file to
 # fetch unless it is there: with no name it fetches nothing, and writes the config
 NO_WEIGHT = 'none published/'
@@ -116,18 +112,13 @@ def read_metafiles(root: Path) -> Kept:
 
 def read_evidence(root: Path) -> Dict[str, List[dict]]:
     """The results of finished runs, by config."""
-    runs = defaultdict(list)
-    for path in sorted((root / 'docs' / 'evidence').glob('*.json')):
-        run = json.loads(path.read_text())
-        if run['status'] == 'finished':
-            runs[run['config']].append(run)
-    results = {}
-    for config, each in runs.items():
-        task, name, factor = MEASURED[each[0]['metric']]
-        results[config] = [{
-            'Task': task, 'Dataset': data_set(Path(config)), 'Seeds': len(each),
-            'Metrics': {name: round(mean(factor * run['val'][-1][1] for run in each), 2)}}]
-    return results
+    records = by_config(read_records(root / 'docs' / 'evidence'))
+    done = {config: [record for record in each if record.status == 'finished']
+            for config, each in records.items()}
+    return {config: [{
+        'Task': MEASURES[each[0].metric].task, 'Dataset': data_set(Path(config)), 'Seeds': len(each),
+        'Metrics': {MEASURES[each[0].metric].name: round(mean(record.result for record in each), 2)}}]
+        for config, each in done.items() if each}
 
 
 def digest(cfg: Config) -> str:

@@ -2,24 +2,21 @@
 
     python tools/convert/publish.py work_dirs/NAME/epoch_15.pth weights/NAME.safetensors
 
-Optimizer, logs, paths and the state of the run stay behind. The same checkpoint gives the same file,
-byte for byte; its sha256 is printed. tools/test.py, tools/inference.py and
-mmdla.create_model(pretrained=FILE) read it. A .safetensors file cannot hold code: the format to share;
-.pth is PyTorch's.
+Optimizer, logs, the paths of data and of the start, and the state of the run stay behind. The same
+checkpoint gives the same file, byte for byte; its sha256 is printed. tools/test.py, tools/inference.py
+and mmdla.create_model(pretrained=FILE) read it. A .safetensors file cannot hold code: the format to
+share; .pth is PyTorch's.
 """
 import argparse
 import hashlib
 from pathlib import Path
 
-import mmdla
 from mmdla.engine import cli
 from mmdla.errors import UserError
 from mmdla.files import check_output, written
 from mmdla.hosts.checkpoints import as_bytes
 from mmdla.literal_config import whole_literal_config
 from mmdla.pretrained import read_checkpoint, state_dict_of
-
-import torch
 
 KEPT = ('default_scope', 'data_preprocessor', 'model')  # of the config
 
@@ -33,16 +30,24 @@ def published(source: str, half: bool) -> dict:
     checkpoint = read_checkpoint(source)
     tensors = {name: value.half() if half and value.is_floating_point() else value.clone()
                for name, value in state_dict_of(checkpoint, source).items()}
+    if half and not all(value.isfinite().all() for value in tensors.values()):
+        raise UserError(f'checkpoint {source} has values beyond the range of float16: leave --half out.')
     meta = checkpoint.get('meta')
     if not isinstance(meta, dict) or not isinstance(meta.get('cfg'), str):
         raise UserError(f'checkpoint {source} does not hold the config that it was trained with: name '
                         'one that tools/train.py wrote.')
     config = whole_literal_config(meta['cfg'])
-    config = '\n'.join(f'{key} = {config[key]!r}' for key in KEPT if key in config)
+    config = '\n'.join(f'{key} = {without_start(config[key])!r}' for key in KEPT if key in config)
     classes = (meta.get('dataset_meta') or {}).get('classes', ())
     return dict(state_dict=tensors, meta=dict(
-        cfg=config, epoch=meta.get('epoch'), dataset_meta=dict(classes=tuple(map(str, classes))),
-        mmdla_version=mmdla.__version__, torch_version=str(torch.__version__)))
+        cfg=config, epoch=meta.get('epoch'), dataset_meta=dict(classes=tuple(map(str, classes)))))
+
+
+def without_start(value):
+    """A part of a config without ``init_cfg``, which names a file of the one who trained."""
+    if isinstance(value, dict):
+        return {key: without_start(item) for key, item in value.items() if key != 'init_cfg'}
+    return type(value)(map(without_start, value)) if isinstance(value, (list, tuple)) else value
 
 
 def main() -> None:

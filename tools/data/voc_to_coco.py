@@ -4,8 +4,9 @@
 
 VOC has Annotations/NAME.xml, JPEGImages/NAME.jpg and ImageSets/Main/SPLIT.txt with a NAME a line. Writes
 OUT/instances_SPLIT.json for each SPLIT.txt that is asked for; in a config data_prefix is then
-dict(img='.../JPEGImages/'). A box is [xmin, ymin, xmax - xmin, ymax - ymin]; one without extent is left
-out and counted, and a difficult object is a crowd region, which neither format scores.
+dict(img='.../JPEGImages/'). A box is [xmin, ymin, xmax - xmin, ymax - ymin], cut to the image; one
+without extent is left out and counted, and a difficult object is a crowd region, which neither format
+scores.
 """
 import argparse
 import json
@@ -59,13 +60,16 @@ def read_image(voc: Path, name: str) -> Image:
                      (item.findtext('difficult') or '0').strip() == '1') for item in root.iter('object')]
         image = Image((root.findtext('filename') or '').strip(), int(size.findtext('width')),
                       int(size.findtext('height')), boxes)
+        if image.width < 1 or image.height < 1:
+            raise ValueError(f'an image of {image.width} x {image.height} pixels')
     except (AttributeError, OSError, TypeError, ValueError, ElementTree.ParseError) as error:
         raise UserError(f'{path} is no annotation of Pascal VOC ({reason(error)}): correct it, or take '
                         f'{name} out of the split.') from error
-    for file_name in (image.file_name, f'{name}.jpg'):
-        if file_name and (voc / 'JPEGImages' / file_name).is_file():
+    suffix = Path(image.file_name).suffix or '.jpg'
+    for file_name in (f'{name}{suffix}', f'{name}.jpg'):  # the XML's own may be of what it was copied from
+        if (voc / 'JPEGImages' / file_name).is_file():
             return image._replace(file_name=file_name)
-    raise UserError(f'{voc / "JPEGImages"} has no picture of {name} ({image.file_name or name}): put it '
+    raise UserError(f'{voc / "JPEGImages"} has no picture {name}{suffix}: put it '
                     'there, or take it out of the split.')
 
 
@@ -77,7 +81,9 @@ def convert(images: Sequence[Image], classes: Sequence[str]) -> dict:
         content['images'].append(dict(
             id=image_id, file_name=image.file_name, width=image.width, height=image.height))
         for box in image.boxes:
-            xmin, ymin, xmax, ymax = box.corners
+            limits = 2 * (image.width, image.height)
+            xmin, ymin, xmax, ymax = (
+                min(max(value, 0), limit) for value, limit in zip(box.corners, limits))
             if xmax <= xmin or ymax <= ymin:
                 continue
             content['annotations'].append(dict(
