@@ -66,7 +66,7 @@ def read_image(voc: Path, name: str) -> Image:
         raise UserError(f'{path} is no annotation of Pascal VOC ({reason(error)}): correct it, or take '
                         f'{name} out of the split.') from error
     suffix = Path(image.file_name).suffix or '.jpg'
-    for file_name in (f'{name}{suffix}', f'{name}.jpg'):  # the XML's own may be of what it was copied from
+    for file_name in (f'{name}{suffix}', f'{name}.jpg'):  # its own may be of a copy
         if (voc / 'JPEGImages' / file_name).is_file():
             return image._replace(file_name=file_name)
     raise UserError(f'{voc / "JPEGImages"} has no picture {name}{suffix}: put it '
