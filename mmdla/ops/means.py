@@ -66,7 +66,7 @@ def self_score(y: Tensor, weights: Tensor, dim_per_head: int) -> Tensor:
 def dsu_is_fast(y: Tensor, c: Tensor, squeeze: nn.Module, expand: nn.Module) -> bool:
     """Whether :func:`dsu` takes these means and the weights of these linear layers."""
     return (means_are_fast(y, c, squeeze.weight) and y.dim() in (2, 3)
-            and all(runs_forward_of(linear, nn.Linear) for linear in (squeeze, expand))
+            and runs_forward_of(squeeze, nn.Linear) and runs_forward_of(expand, nn.Linear)
             and (c.shape == y.shape or (y.dim() == 3 and c.shape == (y.shape[0], 1, y.shape[2]))))
 
 

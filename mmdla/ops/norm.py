@@ -59,7 +59,7 @@ def is_bn_affine(norm: nn.Module, x: Tensor) -> bool:
 
 def runs_forward_of(module: nn.Module, cls: type) -> bool:
     """Whether a call of a module is the forward of a class, without hooks or another forward."""
-    return (type(module).forward is cls.forward and 'forward' not in vars(module)
+    return (type(module).forward is cls.forward and 'forward' not in module.__dict__
             and not (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
                      or module._backward_pre_hooks))
 

@@ -203,10 +203,17 @@ def test_deit_recipe(name):
 @pytest.mark.parametrize('name', [n for n in ALL if 'cifar' in n])
 def test_cifar_recipe(name):
     cfg = load(name)
-    assert_sgd(cfg, 0.1)
+    short = '_15e_' in name
+    assert_sgd(cfg, 0.2 if short else 0.1)
     assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 128
     scheduler = cfg.param_scheduler
-    assert (scheduler.milestones, scheduler.gamma, cfg.train_cfg.max_epochs) == ([100, 150], 0.1, 180)
+    if short:
+        warmup, cosine = scheduler
+        assert (warmup.end, cosine.begin, cosine.T_max, cosine.end, cfg.train_cfg.max_epochs) == (
+            1, 1, 14, 15, 15)
+    else:
+        assert (scheduler.milestones, scheduler.gamma) == ([100, 150], 0.1)
+        assert cfg.train_cfg.max_epochs == 180
     assert cfg.train_dataloader.sampler.shuffle and not cfg.test_dataloader.sampler.shuffle
     attention = 'mrla' in name or 'dla' in name
     assert cfg.model.backbone.get('attention_drop_path') == (0.2 if attention else None)
@@ -216,6 +223,13 @@ def test_cifar_recipe(name):
         assert cfg[f'{split}_dataloader'].dataset.num_classes == classes
     assert cfg.data_preprocessor.num_classes == classes
     assert cfg.model.head.num_classes == cfg.train_dataloader.dataset.num_classes == classes
+
+
+@pytest.mark.parametrize('name', [n for n in ALL if '_15e_' in n])
+def test_the_short_recipe_is_that_of_the_full_one_but_for_its_schedule(name):
+    short, full = load(name), load(name.replace('short/', '').replace('_15e_', '_b128_'))
+    differ = {key for key in {*short, *full} if short.get(key) != full.get(key)}
+    assert differ == {'optim_wrapper', 'param_scheduler', 'train_cfg', 'default_hooks'}
 
 
 @pytest.mark.parametrize('name', ALL)

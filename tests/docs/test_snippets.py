@@ -63,6 +63,7 @@ NEEDS = {
     'mmseg::': (importlib.util.find_spec('mmseg') is not None, 'mmsegmentation'),
     "Detector('model.onnx')": (False, 'an exported detector, as in tests/tools/test_export_onnx.py'),
     'quant_pre_process(': (False, 'a trained classifier and onnxconverter-common'),
+    'torch.onnx.export(': (importlib.util.find_spec('onnxscript') is not None, 'onnxscript'),
     'import onnxruntime': (importlib.util.find_spec('onnxruntime') is not None, 'onnxruntime'),
 }
 

@@ -39,8 +39,8 @@ CHEAP = ('imagenet/dla_l50_8xb32_in1k.py', 'imagenet/mrla_b_deit_tiny_8xb128_in1
 def test_every_classification_config_has_its_network():
     left = {config for config in CLASSIFICATION if config not in NAMES}
     assert {config.split('/')[0] for config in left} - {'cifar'} == {'ablation', 'mini', 'comparison'}
-    assert all(name == 'cifar10.py' for name in (
-        config.rpartition('_')[2] for config in left if config.startswith('cifar/')))
+    assert all(config.startswith('cifar/short/') or config.endswith('_cifar10.py')
+               for config in left if config.startswith('cifar/'))
     assert {config for config in left if config.startswith('comparison/')} == {
         'comparison/aa-r50_pooled_8xb32_in1k.py'}
     assert set(NAMES.values()) <= set(architectures())

@@ -295,7 +295,7 @@ def test_traces_and_exports_with_any_batch(build, size):
     x, other = torch.randn(2, 3, 32, 32), torch.randn(5, 3, 32, 32)
     traced = torch.jit.trace(model, x)
     exported = torch.export.export(
-        model, (x, ), dynamic_shapes=({0: torch.export.Dim('batch')}, )).module()
+        model, (x, ), dynamic_shapes=({0: torch.export.Dim('batch', max=64)}, ), strict=False).module()
     for again in (traced, exported):
         for out, ref in zip(again(other), model(other)):
             close(out, ref, rtol=1e-4, atol=1e-5)

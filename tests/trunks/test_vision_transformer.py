@@ -175,7 +175,7 @@ def test_traces_and_exports_with_any_batch(build):
     model = build(arch=SHALLOW).eval()
     x, other = torch.randn(2, 3, 48, 80), torch.randn(5, 3, 48, 80)
     exported = torch.export.export(
-        model, (x, ), dynamic_shapes=({0: torch.export.Dim('batch')}, )).module()
+        model, (x, ), dynamic_shapes=({0: torch.export.Dim('batch', max=64)}, ), strict=False).module()
     for again in (torch.jit.trace(model, x), exported):
         torch.testing.assert_close(again(other)[0], model(other)[0], rtol=1e-4, atol=1e-5)
 
