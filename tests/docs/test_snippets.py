@@ -107,7 +107,7 @@ def torch_home(tmp_path_factory):
 @pytest.fixture
 def workspace(tmp_path, torch_home, mini_root, monkeypatch):
     """A folder with the tools, configs, data and files that the pages speak of."""
-    for name in ('configs', 'tools', 'docs', 'requirements', 'setup.py', 'hubconf.py'):
+    for name in ('configs', 'tools', 'docs', 'weights', 'requirements', 'setup.py', 'hubconf.py'):
         (tmp_path / name).symlink_to(ROOT / name)
     tiny_data.make(tmp_path)
     (tmp_path / 'data' / 'mini_coco').symlink_to(mini_root)
