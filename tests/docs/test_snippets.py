@@ -27,7 +27,7 @@ from mmdla.engine.complexity import build
 from mmdla.engine.data_config import datasets_of
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
+PAGES = [ROOT / 'README.md', ROOT / 'weights' / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 FENCE = re.compile(r'^( *)```(\w*)[^\n]*\n(.*?)^\1```', re.M | re.S)
 OUTPUT = ('text', 'bibtex', 'json', 'yaml')
 LAUNCHERS = {'dist_train.sh': ('train.py', 1), 'dist_test.sh': ('test.py', 2),
