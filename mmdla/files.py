@@ -181,10 +181,13 @@ def write_picture(path: Name, picture) -> None:
         partial.write_bytes(content)
 
 
-def write_figure(path: Name, figure) -> None:
-    """Write a figure of matplotlib, whole or not at all; its suffix is one of ``FIGURES``."""
+def write_figure(path: Name, figure, **metadata: str) -> None:
+    """Write a figure of matplotlib, whole or not at all; its suffix is one of ``FIGURES``.
+
+    ``metadata`` is kept in the file, where its format has such fields.
+    """
     with written(path) as partial:
-        figure.savefig(partial, dpi=110, format=Path(path).suffix[1:].lower())
+        figure.savefig(partial, dpi=110, format=Path(path).suffix[1:].lower(), metadata=metadata or None)
 
 
 def check_new(path: Name) -> Path:

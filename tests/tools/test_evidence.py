@@ -254,9 +254,14 @@ def test_figure(page, tmp_path):
     write(tmp_path, 'dla_l20_15e_cifar100', 0, 'finished', 10.0, 21.5)
     write(tmp_path, 'dla_l20_15e_cifar100', 1, 'finished', 12.0, 22.5)
     page['plot'].__globals__['picture'] = lambda end: tmp_path / f'x{end}.png'
-    for end, systems in page['groups_of'](read_records(tmp_path)).items():
-        page['plot'](end, systems)
+    (end, systems), = page['groups_of'](read_records(tmp_path)).items()
+    assert page['stale'](end, systems)
+    page['plot'](end, systems)
     assert (tmp_path / 'x_15e_cifar100.png').stat().st_size > 5000
+    assert not page['stale'](end, systems)
+    write(tmp_path, 'dla_l20_15e_cifar100', 1, 'finished', 12.0, 22.6)
+    (_, systems), = page['groups_of'](read_records(tmp_path)).items()
+    assert page['stale'](end, systems)
 
 
 def test_records_that_cannot_be(tmp_path):

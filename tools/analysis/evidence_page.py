@@ -1,12 +1,14 @@
 """The tables and figures of docs/evidence.md, from the records of tools/evidence.py.
 
     python tools/analysis/evidence_page.py            # after new runs
-    python tools/analysis/evidence_page.py --check    # writes nothing, fails if the tables are stale
+    python tools/analysis/evidence_page.py --check    # writes nothing, fails if something is stale
 
 Means and deviations are of finished runs; the list has every run that was started.
 """
 import argparse
+import json
 import re
+from hashlib import sha1
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Dict, Iterable, List, NamedTuple
@@ -19,6 +21,7 @@ from mmdla.files import with_part, write_figure, write_text
 
 import matplotlib
 import yaml
+from PIL import Image
 
 matplotlib.use('Agg')
 
@@ -155,6 +158,18 @@ def render(records: List[Record], tuning: List[Record]) -> str:
     return '\n\n'.join(['', *parts, ''])
 
 
+def source(systems: List[System]) -> str:
+    """A digest of what a figure shows, which the figure carries."""
+    shown = [[system.name, record.loss, record.val] for system in systems for record in system.finished]
+    return sha1(json.dumps(shown).encode()).hexdigest()
+
+
+def stale(end: str, systems: List[System]) -> bool:
+    """Whether a figure is missing, or of other runs."""
+    path = picture(end)
+    return not path.is_file() or Image.open(path).info.get('Source') != source(systems)
+
+
 def plot(end: str, systems: List[System]) -> None:
     """Training loss and metric by epoch: the mean of the seeds, and a band from least to most."""
     import matplotlib.pyplot as plt
@@ -175,23 +190,24 @@ def plot(end: str, systems: List[System]) -> None:
         axis.grid(alpha=0.3)
         axis.legend()
     figure.tight_layout()
-    write_figure(picture(end), figure)
+    write_figure(picture(end), figure, Source=source(systems))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--check', action='store_true', help='write nothing; fail if the page is stale')
+    parser.add_argument('--check', action='store_true', help='write nothing; fail if stale')
     args = parser.parse_args()
     records = read_records(RECORDS)
     text = with_part(PAGE, TOOL, render(records, read_records(TUNING)))
+    shown = {end: systems for end, systems in groups_of(records).items()
+             if any(system.finished for system in systems)}
     if args.check:
-        if text != PAGE.read_text():
-            raise UserError(f'{PAGE} is not what the records say: run python {TOOL}.')
+        if text != PAGE.read_text() or any(stale(end, systems) for end, systems in shown.items()):
+            raise UserError(f'{PAGE} or a figure of it is not what the records say: run python {TOOL}.')
         return
-    for end, systems in groups_of(records).items():
-        if any(system.finished for system in systems):
-            plot(end, systems)
+    for end, systems in shown.items():
+        plot(end, systems)
     write_text(PAGE, text)
 
 
