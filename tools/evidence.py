@@ -36,6 +36,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SYSTEMS = ('resnet20', 'dla_l20', 'mrla_l20', 'dla_b20', 'mrla_b20', 'dia20', 'se-r20', 'eca-r20')
 SPLIT = ('dla_l20_split-r4', 'dla_b20_split-r4-tokens')  # of which the paper prints its results
 POLL = 2  # seconds
+# glibc returns maps of 32 MB and more to the system, which clears their pages anew: docs/speed.md
+KEEP_MEMORY = dict(MALLOC_MMAP_THRESHOLD_=str(1 << 32), MALLOC_TRIM_THRESHOLD_=str(1 << 34),
+                   GLIBC_TUNABLES='glibc.malloc.hugetlb=1')
 
 
 class Busy(Exception):
@@ -172,6 +175,8 @@ def environments(slots: int, cores: int) -> List[Dict[str, str]]:
                   OMP_NUM_THREADS=str(max(1, cores // slots)))
     visible = os.environ.get('CUDA_VISIBLE_DEVICES')
     gpus = visible.split(',') if visible else [str(i) for i in range(torch.cuda.device_count())]
+    if not torch.cuda.device_count():
+        return [{**KEEP_MEMORY, **common}] * slots
     if torch.cuda.device_count() < 2:
         return [common] * slots
     return [dict(common, CUDA_VISIBLE_DEVICES=gpus[slot % len(gpus)]) for slot in range(slots)]

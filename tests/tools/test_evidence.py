@@ -157,6 +157,7 @@ def test_gpus_are_those_that_are_visible(visible, count, expected, tool, monkeyp
     places = tool['environments'](3, 8)
     assert [place.get('CUDA_VISIBLE_DEVICES') for place in places] == expected
     assert {place['OMP_NUM_THREADS'] for place in places} == {'2'}
+    assert ('MALLOC_TRIM_THRESHOLD_' in places[0]) == (count == 0)
 
 
 def test_what_a_restart_repeats_counts_once(tmp_path):
