@@ -8,7 +8,7 @@
 Calls tools/train.py for the first seed of each config, then the second, as many at a time as there are
 GPUs, or else CPU cores. Stop it as you like: the same command skips what is finished and goes on with
 the rest from the last epochs. Several can share the work. Each run leaves OUT/CONFIG_seedN.json with
-every attempt, a broken one too.
+every attempt, a broken one too. On Linux and macOS.
 """
 import argparse
 import fcntl
@@ -24,7 +24,7 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import mmdla
 from mmdla.engine import cli
-from mmdla.engine.evidence import Record, curves, read_record
+from mmdla.engine.evidence import LOST, Record, by_config, curves, read_record, spread
 from mmdla.engine.remarks import without_remarks
 from mmdla.errors import UserError
 from mmdla.files import check_folder, write_text
@@ -112,7 +112,7 @@ class Job:
         Busy: If another process is at it; its log is locked as long as one is.
     """
 
-    def __init__(self, run: Run, slot: int, environment: Dict[str, str], circumstances: dict) -> None:
+    def __init__(self, run: Run, slot: int, environment: Dict[str, str]) -> None:
         self.run, self.slot = run, slot
         run.work_dir.parent.mkdir(parents=True, exist_ok=True)
         with open(run.log, 'a') as log:
@@ -121,8 +121,11 @@ class Job:
             except BlockingIOError as error:
                 raise Busy from error
             before = run.record()
+            earlier = before.attempts if before else []
+            if not run.work_dir.exists():
+                earlier = [{**attempt, 'end': LOST} for attempt in earlier]
             run.forget_unvalidated()
-            self.attempts = [*(before.attempts if before else ()), dict(circumstances)]
+            self.attempts = [*earlier, circumstances(environment['OMP_NUM_THREADS'])]
             self.record = run.write('running', self.attempts)
             self.process = subprocess.Popen(
                 [sys.executable, str(ROOT / 'tools' / 'train.py'), str(run.config), '--resume',
@@ -184,8 +187,8 @@ def environments(slots: int, cores: int) -> List[Dict[str, str]]:
 
 def circumstances(threads: str) -> dict:
     """What a record says of the process that worked on a run."""
-    commit = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], cwd=ROOT, capture_output=True,
-                            text=True)
+    commit = subprocess.run(['git', 'describe', '--always', '--exclude=*', '--dirty'], cwd=ROOT,
+                            capture_output=True, text=True)
     return dict(
         date=time.strftime('%Y-%m-%d'), mmdla=mmdla.__version__, commit=commit.stdout.strip() or None,
         torch=torch.__version__, python=platform.python_version(), threads=int(threads),
@@ -211,7 +214,6 @@ def train(runs: List[Run], slots: int, cores: int) -> List[Job]:
     """Run all, ``slots`` at a time; those that broke off are returned."""
     waiting, jobs, started, before = list(runs), [], time.time(), 0
     places = environments(slots, cores)
-    about = circumstances(places[0]['OMP_NUM_THREADS'])
     terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while True:
@@ -219,7 +221,7 @@ def train(runs: List[Run], slots: int, cores: int) -> List[Job]:
             while waiting and len(active) < slots:
                 slot, run = min(set(range(slots)) - {job.slot for job in active}), waiting.pop(0)
                 try:
-                    job = Job(run, slot, places[slot], about)
+                    job = Job(run, slot, places[slot])
                 except Busy:
                     say(f'{run.name}: another process is at it, left to that')
                     continue
@@ -295,6 +297,10 @@ def main() -> None:
     if args.list:
         for run, record in records.items():
             print(f'{run.name}: {record or "not started"}')
+        for config, each in by_config([record for record in records.values() if record]).items():
+            results = [record.result for record in each if record.status == 'finished']
+            if len(results) > 1:
+                print(f'{Path(config).stem}: {spread(results, each[0].measure)}, {len(results)} seeds')
     if args.list or not left:
         print(f'{len(runs) - len(left)} of {len(runs)} runs are finished.')
         return

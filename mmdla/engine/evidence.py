@@ -1,7 +1,7 @@
 """The records that tools/evidence.py keeps of runs."""
 import json
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean, median, stdev
 from typing import Dict, List, NamedTuple, Optional
 
 from mmdla.engine.work_dir import has_numbers, measured, read_scalars
@@ -13,12 +13,17 @@ class Measure(NamedTuple):
 
     name: str
     factor: float
+    digits: int
     task: str
+
+    def text(self, value: float) -> str:
+        return f'{value:.{self.digits}f}'
 
 
 MEASURES = {
-    'accuracy/top1': Measure('top-1', 1, 'Image Classification'),
-    'coco/bbox_mAP': Measure('box AP', 100, 'Object Detection')}
+    'accuracy/top1': Measure('top-1', 1, 2, 'Image Classification'),
+    'coco/bbox_mAP': Measure('box AP', 100, 1, 'Object Detection')}
+LOST = 'files lost'  # the end of an attempt from whose checkpoints the next one could not go on
 KEYS = ('config', 'seed', 'epochs', 'options', 'status', 'attempts', 'metric', 'val', 'loss',
         'seconds_per_epoch')
 
@@ -51,14 +56,18 @@ class Record(NamedTuple):
         return self.epochs, tuple(self.options)
 
     @property
+    def measure(self) -> Measure:
+        return MEASURES[self.metric]
+
+    @property
     def result(self) -> Optional[float]:
         """The last validation in per cent."""
-        return MEASURES[self.metric].factor * self.val[-1][1] if self.val else None
+        return self.measure.factor * self.val[-1][1] if self.val else None
 
     def __str__(self) -> str:
         text = f'epoch {self.epoch} of {self.epochs}'
         if self.val:
-            text += f', {MEASURES[self.metric].name} {self.result:.2f}'
+            text += f', {self.measure.name} {self.measure.text(self.result)}'
         error = self.attempts[-1].get('error') if self.attempts else None
         return f'{text}, {self.status}' + (f': {error}' if error else '')
 
@@ -98,6 +107,13 @@ def by_config(records: List[Record]) -> Dict[str, List[Record]]:
             raise UserError(f'the records of {config} differ in epochs or options: keep those of '
                             'another recipe in another folder.')
     return configs
+
+
+def spread(values: List[float], measure: Measure) -> str:
+    """Mean and, of several, sample deviation."""
+    if not values:
+        return ''
+    return measure.text(mean(values)) + (f' ± {stdev(values):.2f}' if len(values) > 1 else '')
 
 
 def curves(work_dir: Path) -> dict:

@@ -3,6 +3,7 @@ import fcntl
 import json
 import os
 import pickle
+import re
 import runpy
 import signal
 import subprocess
@@ -63,6 +64,8 @@ def test_runs_are_recorded_and_not_repeated(folder, call):
     assert 'resnet20_15e_cifar100 seed 0: epoch 1 of 1, top-1' in again.stdout
     assert 'dla_l20_15e_cifar100 seed 0: not started' in again.stdout
 
+    assert re.search(r'^resnet20_15e_cifar100: \d+\.\d\d ± \d+\.\d\d, 2 seeds$', again.stdout, re.M)
+
     other = call('evidence.py', PLAIN, *arguments(folder, '--seeds', 0, *OTHER))
     assert other.returncode == 1 and 'is of a run of 1 epochs with' in other.stderr
     other = call('evidence.py', PLAIN, *arguments(folder, '--seeds', 0, *OTHER), '--out', folder / 'new')
@@ -82,6 +85,16 @@ def test_broken_attempts_stay_in_the_record(folder, call):
     done = call('evidence.py', DLA, *arguments(folder, '--seeds', 0, *ONE))
     assert done.returncode == 0, done.stderr
     assert [attempt['end'] for attempt in record(folder, DLA).attempts] == ['failed', 'finished']
+
+
+def test_a_record_without_its_files_begins_anew(folder, call):
+    (folder / 'out').mkdir()
+    write(folder / 'out', PLAIN.stem, 0, 'stopped', 90.0, epochs=1, options=[ONE[1]])
+    done = call('evidence.py', PLAIN, *arguments(folder, '--seeds', 0, *ONE))
+    assert done.returncode == 0, done.stderr
+    entry = record(folder, PLAIN)
+    assert [attempt['end'] for attempt in entry.attempts] == ['files lost', 'finished']
+    assert entry.result < 90
 
 
 def test_a_run_of_another_process_is_left_to_it(folder, call):
@@ -221,16 +234,15 @@ def test_tables_of_finished_runs(page, tmp_path):
     write(tmp_path, 'dla_l20_15e_cifar100', 3, 'stopped', 90.0)
     lost = [dict(device='CPU'), dict(device='CPU', end='failed', error='a | b')]
     write(tmp_path, 'se-r20_15e_cifar100', 0, 'failed', attempts=lost)
-    write(tmp_path, 'resnet20_15e_cifar100', 0, 'finished', 50.0, 20.25)
+    write(tmp_path, 'resnet20_15e_cifar100', 0, 'finished', 50.0, 19.25)
     write(tmp_path, 'other', 0, 'finished', 50.0, 20.25)
     records = read_records(tmp_path)
     groups = page['groups_of'](records)
     assert [system.name for system in groups['_15e_cifar100']] == ['ResNet-20', 'DLA-L-20', 'SE-20']
     text = page['render'](records, [])
-    # of the equations, as here, the paper prints nothing
     assert ('| [DLA-L-20](../configs/cifar/short/dla_l20_15e_cifar100.py) | 367,208 | 22.00 ± 0.71 | '
-            '2 | 21.50, 22.50 | 100 s, CPU |  |') in text
-    assert '| 243,508 | 20.25 | 1 | 20.25 | 100 s, CPU | 67.30 |' in text
+            '2 | 21.50, 22.50 | +2.75 | 100 s, CPU | 72.26 (split-r4) |') in text
+    assert '| 243,508 | 19.25 | 1 | 19.25 |  | 100 s, CPU | 67.30 |' in text
     assert '| 265,012 |  | 0 |  |  |  |' in text
     assert '| dla_l20_15e_cifar100 | 3 | epoch 1 of 2, top-1 90.00, stopped |  |' in text
     assert '| se-r20_15e_cifar100 | 0 | epoch 0 of 2, failed: a / b | lost |' in text
@@ -241,6 +253,22 @@ def test_the_papers_figures_are_of_their_configs(page):
     papers = page['printed']()
     assert papers['dla_l20_split-r4_cifar100'] == '72.26' and 'dla_l20_cifar100' not in papers
     assert papers['resnet20_cifar10'] == '91.64'
+    # of the equations the paper prints nothing
+    assert page['paper']('dla_l20', 'cifar100', papers) == '72.26 (split-r4)'
+    assert page['paper']('dla_l20_split-r4', 'cifar100', papers) == '72.26'
+    assert page['paper']('resnet20', 'cifar10', papers) == '91.64'
+    assert page['paper']('resnet2', 'cifar10', papers) == ''
+
+
+def test_a_gain_is_over_the_plain_network(page, tmp_path):
+    assert page['gain']([3.0], [1.0, 2.0]) == '+1.50' and page['gain']([], [1.0]) == ''
+    # variances 2 and 8, two seeds each
+    assert page['gain']([1.0, 3.0], [10.0, 14.0]) == '-10.00 ± 2.24'
+    for depth, value in ((20, 50.0), (56, 60.0)):
+        write(tmp_path, f'resnet{depth}_15e_cifar100', 0, 'finished', value)
+        write(tmp_path, f'dla_l{depth}_15e_cifar100', 0, 'finished', value + depth)
+    text = page['render'](read_records(tmp_path), [])
+    assert '| 70.00 | +20.00 |' in text and '| 116.00 | +56.00 |' in text
 
 
 def test_names_of_systems(page):

@@ -3,18 +3,20 @@
     python tools/analysis/evidence_page.py            # after new runs
     python tools/analysis/evidence_page.py --check    # writes nothing, fails if something is stale
 
-Means and deviations are of finished runs; the list has every run that was started.
+Means and deviations are of finished runs, the list has every run that was started, and the time of an
+epoch is that of the fastest seed.
 """
 import argparse
 import json
 import re
 from hashlib import sha1
+from math import sqrt
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, variance
 from typing import Dict, Iterable, List, NamedTuple
 
 from mmdla.engine import cli
-from mmdla.engine.evidence import MEASURES, Record, by_config, read_records
+from mmdla.engine.evidence import LOST, Record, by_config, read_records, spread
 from mmdla.engine.figure_style import NAMES, style
 from mmdla.errors import UserError
 from mmdla.files import with_part, write_figure, write_text
@@ -39,6 +41,7 @@ class System(NamedTuple):
 
     name: str
     rank: int
+    depth: str
     config: str
     records: List[Record]
 
@@ -54,7 +57,7 @@ def system_of(config: str, end: str, records: List[Record]) -> System:
     if not match or match[1] not in NAMES:
         raise UserError(f'{stem} is no system of mmdla/engine/figure_style.py: name it after one.')
     name = f'{NAMES[match[1]]}-{match[2]}' + (f' {match[3]}' if match[3] else '')
-    return System(name, [*NAMES].index(match[1]), config, records)
+    return System(name, [*NAMES].index(match[1]), match[2], config, records)
 
 
 def groups_of(records: List[Record]) -> Dict[str, List[System]]:
@@ -83,11 +86,23 @@ def printed() -> Dict[str, str]:
             if row['config'].startswith('cifar/') and 'top1' in row.get('printed', ())}
 
 
-def spread(values: List[float]) -> str:
-    """Mean and, of several, sample deviation."""
-    if not values:
+def paper(stem: str, data: str, papers: Dict[str, str]) -> str:
+    """What the paper prints of a system, or else of its split form."""
+    for name, value in papers.items():
+        match = re.fullmatch(rf'{stem}(_split-.+)?_{data}', name)
+        if match:
+            return f'{value} ({match[1][1:]})' if match[1] else value
+    return ''
+
+
+def gain(values: List[float], plain: List[float]) -> str:
+    """The difference of two means and, of several seeds each, its standard error."""
+    if not values or not plain:
         return ''
-    return f'{mean(values):.2f}' + (f' ± {stdev(values):.2f}' if len(values) > 1 else '')
+    text = f'{mean(values) - mean(plain):+.2f}'
+    if min(len(values), len(plain)) > 1:
+        text += f' ± {sqrt(variance(values) / len(values) + variance(plain) / len(plain)):.2f}'
+    return text
 
 
 def row(cells: Iterable[object]) -> str:
@@ -95,24 +110,30 @@ def row(cells: Iterable[object]) -> str:
 
 
 def table(end: str, systems: List[System]) -> str:
-    metric = next((MEASURES[r.metric].name for s in systems for r in s.records if r.metric), 'result')
-    counts, papers = parameters(), printed()
-    data = end.rpartition('_')[2]
-    with_papers = any(f'{Path(s.config).stem.removesuffix(end)}_{data}' in papers for s in systems)
-    heads = ['system', 'parameters', f'{metric}, mean ± deviation', 'seeds', f'{metric} of each seed',
-             'training an epoch', *(['the DLA paper, 180 epochs'] if with_papers else [])]
+    measure = next((r.measure for s in systems for r in s.records if r.metric), None)
+    name = measure.name if measure else 'result'
+    counts, papers, data = parameters(), printed(), end.rpartition('_')[2]
+    printed_of = {s.config: paper(Path(s.config).stem.removesuffix(end), data, papers) for s in systems}
+    plain: Dict[str, List[float]] = {}
+    for system in systems:
+        if system.rank == 0:
+            plain[system.depth] = [record.result for record in system.finished]
+    heads = ['system', 'parameters', f'{name}, mean ± deviation', 'seeds', f'{name} of each seed',
+             f'over {[*NAMES.values()][0]}, ± standard error', 'training an epoch',
+             *(['the DLA paper, 180 epochs, five seeds'] if any(printed_of.values()) else [])]
     lines = [row(heads), row(['---'] * len(heads))]
     for system in systems:
         values = [record.result for record in system.finished]
         seconds = [record.seconds_per_epoch for record in system.finished]
-        places = sorted({attempt['device'] for record in system.finished for attempt in record.attempts})
-        paper = papers.get(f'{Path(system.config).stem.removesuffix(end)}_{data}', '')
+        places = sorted({attempt['device'] for record in system.finished for attempt in record.attempts
+                         if attempt.get('end') != LOST})
         lines.append(row([
             f'[{system.name}](../{system.config})',
-            f'{counts[system.config]:,}' if system.config in counts else '', spread(values), len(values),
-            ', '.join(f'{value:.2f}' for value in values),
-            f'{mean(seconds):.0f} s, {", ".join(places)}' if seconds else '',
-            *([paper] if with_papers else [])]))
+            f'{counts[system.config]:,}' if system.config in counts else '',
+            spread(values, measure), len(values), ', '.join(map(measure.text, values)) if values else '',
+            gain(values, plain.get(system.depth, [])) if system.rank else '',
+            f'{min(seconds):.0f} s, {", ".join(places)}' if seconds else '',
+            *([printed_of[system.config]] if any(printed_of.values()) else [])]))
     return '\n'.join(lines)
 
 
@@ -129,15 +150,15 @@ def listed(records: List[Record]) -> str:
 def rates(records: List[Record]) -> str:
     """How plain ResNet-20 did on the held-out images with each learning rate."""
     epochs = range(1, max(record.epochs for record in records) + 1)
-    lines = [row(['learning rate', *(f'epoch {epoch}' for epoch in epochs)]),
-             row(['---'] * (len(epochs) + 1))]
+    lines = [row(['learning rate', *(f'epoch {epoch}' for epoch in epochs), 'run']),
+             row(['---'] * (len(epochs) + 2))]
 
     def rate(record: Record) -> float:
         return float(next(text.partition('=')[2] for text in record.options if '.lr=' in text))
 
     for record in sorted(records, key=rate):
         values = {epoch: f'{value:.2f}' for epoch, value in record.val}
-        lines.append(row([rate(record), *(values.get(epoch, '') for epoch in epochs)]))
+        lines.append(row([rate(record), *(values.get(epoch, '') for epoch in epochs), record.status]))
     return '\n'.join(lines)
 
 
@@ -175,13 +196,14 @@ def plot(end: str, systems: List[System]) -> None:
     import matplotlib.pyplot as plt
     figure, axes = plt.subplots(1, 2, figsize=(10, 4))
     for system in (system for system in systems if system.finished):
-        measure = MEASURES[system.finished[0].metric]
+        measure = system.finished[0].measure
         for axis, key, scale in zip(axes, ('loss', 'val'), (1, measure.factor)):
             runs = [dict(getattr(record, key)) for record in system.finished]
             epochs = sorted(set.intersection(*map(set, runs)))
             values = [[scale * run[epoch] for run in runs] for epoch in epochs]
             look = style(system.name)
-            line, = axis.plot(epochs, [mean(each) for each in values], **look)
+            line, = axis.plot(epochs, [mean(each) for each in values], **look,
+                              linestyle='--' if 'split' in system.name else '-')
             axis.fill_between(epochs, [min(each) for each in values], [max(each) for each in values],
                               color=line.get_color(), alpha=0.2, linewidth=0)
     axes[0].set(xlabel='epoch', ylabel='training loss')

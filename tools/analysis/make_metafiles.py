@@ -22,7 +22,7 @@ from typing import Dict, List, NamedTuple
 
 from mmdla.engine import cli
 from mmdla.engine.complexity import complexity, usual_shape
-from mmdla.engine.evidence import MEASURES, by_config, read_records
+from mmdla.engine.evidence import by_config, read_records
 from mmdla.errors import UserError
 from mmdla.files import marks, with_part, write_text
 
@@ -60,6 +60,7 @@ DATA = {
     'bccd': 'BCCD', 'mini': 'tools/data/make_mini_coco.py', 'shapes': 'tools/data/make_mini_shapes.py',
     'pretrained': 'tools/data/make_mini_coco.py'}
 TOOL = 'tools/analysis/make_metafiles.py'
+HEADS = ('config', 'epochs', 'parameters', 'FLOPs (G)', 'DLA paper', 'here')
 PRINTED = {'top1': 'top-1', 'top5': 'top-5', 'box': 'box AP', 'mask': 'mask AP'}
 # mim download reads a field weight, and takes what follows the last slash for the name of a file to
 # fetch unless it is there: with no name it fetches nothing, and writes the config
@@ -116,8 +117,8 @@ def read_evidence(root: Path) -> Dict[str, List[dict]]:
     done = {config: [record for record in each if record.status == 'finished']
             for config, each in records.items()}
     return {config: [{
-        'Task': MEASURES[each[0].metric].task, 'Dataset': data_set(Path(config)), 'Seeds': len(each),
-        'Metrics': {MEASURES[each[0].metric].name: round(mean(record.result for record in each), 2)}}]
+        'Task': each[0].measure.task, 'Dataset': data_set(Path(config)), 'Seeds': len(each),
+        'Metrics': {each[0].measure.name: round(mean(record.result for record in each), 2)}}]
         for config, each in done.items() if each}
 
 
@@ -190,10 +191,15 @@ def papers_figures(root: Path) -> Dict[str, str]:
     return figures
 
 
+def seeds(count: int) -> str:
+    return f'mean of {count} seeds' if count > 1 else 'one seed'
+
+
 def reached(model: dict, root: Path, folder: Path) -> str:
     """Results and weights of a model, on a page in ``folder``."""
     results = model.get('Results', ())
-    parts = [f'{name} {value}' for result in results for name, value in result['Metrics'].items()]
+    parts = [f'{name} {value} ({seeds(result.get("Seeds", 1))})'
+             for result in results for name, value in result['Metrics'].items()]
     weights = root / 'weights' / f'{model["Name"]}.safetensors'
     if weights.is_file():
         parts.append(f'[weights]({os.path.relpath(weights, folder)})')
@@ -201,11 +207,11 @@ def reached(model: dict, root: Path, folder: Path) -> str:
 
 
 def table(models: List[dict], papers: Dict[str, str], root: Path, folder: Path) -> str:
-    lines = ['| config | parameters | FLOPs (G) | DLA paper | here |', '| --- | --- | --- | --- | --- |']
+    lines = [f'| {" | ".join(HEADS)} |', f'|{" --- |" * len(HEADS)}']
     for model in models:
         meta = model['Metadata']
         lines.append(f'| [{model["Name"]}]({os.path.relpath(root / model["Config"], folder)}) | '
-                     f'{meta["Parameters"]:,} | {meta["FLOPs"] / 1e9:.3f} | '
+                     f'{meta["Epochs"]} | {meta["Parameters"]:,} | {meta["FLOPs"] / 1e9:.3f} | '
                      f'{papers.get(model["Config"], "")} | {reached(model, root, folder)} |')
     return '\n'.join(lines)
 
