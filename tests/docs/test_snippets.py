@@ -6,6 +6,7 @@ own parser, their configs loaded and their options checked; those of LIVE are ru
 """
 import argparse
 import contextlib
+import glob
 import importlib.util
 import re
 import runpy
@@ -138,7 +139,7 @@ def parsed(tool, arguments, monkeypatch):
 def check_tool(tool, arguments, monkeypatch):
     args = parsed(tool, arguments, monkeypatch)
     for word in arguments:
-        assert not word.startswith('configs/') or '{' in word or Path(word).exists(), word
+        assert not word.startswith('configs/') or '{' in word or glob.glob(word), word
     if getattr(args, 'config', '').endswith('.py'):
         if Path(args.config).exists() or args.config.startswith(('configs/', 'mmdla::')):
             cli.read_config(args.config, getattr(args, 'cfg_options', None))
