@@ -122,7 +122,7 @@ class Job:
                 raise Busy from error
             before = run.record()
             earlier = before.attempts if before else []
-            if not run.work_dir.exists():
+            if before and before.val and not run.work_dir.exists():
                 earlier = [{**attempt, 'end': LOST} for attempt in earlier]
             run.forget_unvalidated()
             self.attempts = [*earlier, circumstances(environment['OMP_NUM_THREADS'])]
