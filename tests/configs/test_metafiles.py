@@ -157,7 +157,7 @@ def test_finished_runs_and_weights_are_in_the_tables(tool, copy, monkeypatch):
     for page, path in (('README.md', 'weights'), ('configs/README.md', '../weights')):
         row, = (row for row in (copy / page).read_text().splitlines() if f'[{DETECTOR[:-3]}]' in row)
         assert '| box AP 40.5 (mean of 2 seeds), ' in row
-        assert row.endswith(f', [weights]({path}/{DETECTOR[:-3]}.safetensors) |')
+        assert row.endswith(f', [weights of one seed]({path}/{DETECTOR[:-3]}.safetensors) |')
 
 
 def test_a_row_of_no_config(tool, copy):

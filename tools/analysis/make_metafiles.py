@@ -202,7 +202,9 @@ def reached(model: dict, root: Path, folder: Path) -> str:
              for result in results for name, value in result['Metrics'].items()]
     weights = root / 'weights' / f'{model["Name"]}.safetensors'
     if weights.is_file():
-        parts.append(f'[weights]({os.path.relpath(weights, folder)})')
+        several = any(result.get('Seeds', 1) > 1 for result in results)
+        label = 'weights of one seed' if several else 'weights'
+        parts.append(f'[{label}]({os.path.relpath(weights, folder)})')
     return ', '.join(parts) or 'not trained'
 
 
