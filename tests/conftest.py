@@ -4,6 +4,7 @@ import random
 import runpy
 import signal
 import sys
+import time
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,18 @@ ROOT = Path(__file__).parents[1]
 DATA_ROOTS = ('COCO_ROOT', 'MINI_ROOT', 'BCCD_ROOT', 'CIFAR_ROOT', 'IMAGENET_ROOT', 'MINI_SHAPES_ROOT')
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(ROOT / 'tools' / 'data'))
+STARTED = time.monotonic()
+
+
+def pytest_addoption(parser):
+    parser.addoption('--minutes', type=float, help='skip the tests that have not begun by then')
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    minutes = item.config.getoption('minutes')
+    if minutes is not None and time.monotonic() - STARTED >= 60 * minutes:
+        pytest.skip(f'not begun within {minutes:g} minutes')
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -55,3 +55,10 @@ def test_an_environment_of_somebody_else_is_left_alone(run, script, tmp_path):
     (tmp_path / '.venv' / 'bin').mkdir(parents=True)
     assert error(run(script)).startswith('error: .venv is there and was not made by this script')
     assert (tmp_path / '.venv' / 'bin').is_dir()
+
+
+def test_what_has_not_begun_in_time_is_skipped():
+    pytest_run = [sys.executable, '-m', 'pytest', '-rs', '--minutes=-1', 'tests/test_errors.py']
+    done = subprocess.run(pytest_run, cwd=TOOLS.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert 'not begun within -1 minutes' in done.stdout and ' passed' not in done.stdout
