@@ -148,17 +148,19 @@ def listed(records: List[Record]) -> str:
 
 
 def rates(records: List[Record]) -> str:
-    """How plain ResNet-20 did on the held-out images with each learning rate."""
+    """How the systems did on the held-out images with each learning rate."""
     epochs = range(1, max(record.epochs for record in records) + 1)
-    lines = [row(['learning rate', *(f'epoch {epoch}' for epoch in epochs), 'run']),
-             row(['---'] * (len(epochs) + 2))]
+    lines = [row(['learning rate', 'system', *(f'epoch {epoch}' for epoch in epochs), 'run']),
+             row(['---'] * (len(epochs) + 3))]
 
     def rate(record: Record) -> float:
         return float(next(text.partition('=')[2] for text in record.options if '.lr=' in text))
 
     for record in sorted(records, key=rate):
+        [system] = groups_of([record])['_15e_cifar100']
         values = {epoch: f'{value:.2f}' for epoch, value in record.val}
-        lines.append(row([rate(record), *(values.get(epoch, '') for epoch in epochs), record.status]))
+        lines.append(row([rate(record), system.name,
+                          *(values.get(epoch, '') for epoch in epochs), record.status]))
     return '\n'.join(lines)
 
 
