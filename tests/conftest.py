@@ -18,6 +18,8 @@ import pytest
 import torch
 from mmengine.utils import ManagerMixin
 
+from mmdla.registry import MODELS
+
 ROOT = Path(__file__).parents[1]
 DATA_ROOTS = ('COCO_ROOT', 'MINI_ROOT', 'BCCD_ROOT', 'CIFAR_ROOT', 'IMAGENET_ROOT', 'MINI_SHAPES_ROOT')
 sys.path.insert(0, str(Path(__file__).parent))
@@ -88,6 +90,17 @@ def fresh_instances():
     yield
     for manager in managers():
         manager._instance_dict.clear()
+
+
+@pytest.fixture
+def fresh_registry():
+    """What modules outside the package register is taken out again, and so are they."""
+    before = set(MODELS.module_dict)
+    yield
+    for name, cls in list(MODELS.module_dict.items()):
+        if name not in before and not cls.__module__.startswith('mmdla.'):
+            del MODELS.module_dict[name]
+            sys.modules.pop(cls.__module__, None)
 
 
 @pytest.fixture

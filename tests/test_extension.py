@@ -23,18 +23,12 @@ EXAMPLES = ROOT / 'docs' / 'examples'
 
 
 @pytest.fixture
-def examples():
-    """The example modules; what they register is taken out again."""
-    before = dict(MODELS.module_dict)
+def examples(fresh_registry):
+    """The example modules."""
     for name in ('my_attention', 'my_trunk'):
         spec = importlib.util.spec_from_file_location(name, EXAMPLES / f'{name}.py')
         sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
-    yield
-    for name in set(MODELS.module_dict) - set(before):
-        del MODELS.module_dict[name]
-    for name in ('my_attention', 'my_trunk'):
-        del sys.modules[name]
 
 
 def test_the_examples_are_short():

@@ -26,7 +26,6 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from mmdla.engine import cli, preflight
 from mmdla.engine.complexity import build
 from mmdla.engine.data_config import datasets_of
-from mmdla.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / 'README.md', ROOT / 'weights' / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
@@ -107,10 +106,8 @@ def torch_home(tmp_path_factory):
 
 
 @pytest.fixture
-def workspace(tmp_path, torch_home, mini_root, monkeypatch):
-    """A folder with the tools, configs, data and files that the pages speak of; what is registered
-    from there is taken out again."""
-    registered = set(MODELS.module_dict)
+def workspace(tmp_path, torch_home, mini_root, monkeypatch, fresh_registry):
+    """A folder with the tools, configs, data and files that the pages speak of."""
     for name in ('configs', 'tools', 'docs', 'weights', 'requirements', 'setup.py', 'hubconf.py'):
         (tmp_path / name).symlink_to(ROOT / name)
     tiny_data.make(tmp_path)
@@ -122,12 +119,7 @@ def workspace(tmp_path, torch_home, mini_root, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / 'docs' / 'examples'))
     monkeypatch.chdir(tmp_path)
     matplotlib.use('Agg')
-    yield tmp_path
-    for name, cls in list(MODELS.module_dict.items()):
-        if name not in registered and not cls.__module__.startswith('mmdla.'):
-            del MODELS.module_dict[name]
-            if cls.__module__ != '__main__':
-                sys.modules.pop(cls.__module__, None)
+    return tmp_path
 
 
 def parsed(tool, arguments, monkeypatch):

@@ -157,7 +157,7 @@ def rates(records: List[Record]) -> str:
         return float(next(text.partition('=')[2] for text in record.options if '.lr=' in text))
 
     for record in sorted(records, key=rate):
-        [system] = groups_of([record])['_15e_cifar100']
+        [[system]] = groups_of([record]).values()
         values = {epoch: f'{value:.2f}' for epoch, value in record.val}
         lines.append(row([rate(record), system.name,
                           *(values.get(epoch, '') for epoch in epochs), record.status]))
